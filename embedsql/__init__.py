@@ -1,0 +1,60 @@
+"""Semantic search inside the PostgreSQL your application already has.
+
+Declare a ``SemanticIndex`` beside a model, migrate, run ``embedsql worker``, search.
+"""
+
+from __future__ import annotations
+
+from embedsql.errors import (
+    BadVectorsError,
+    ConfigurationError,
+    ConnectionFailedError,
+    DatabaseError,
+    DeclarationError,
+    EmbeddedPostgresError,
+    EmbeddingError,
+    EmbedsqlError,
+    ExtensionError,
+    IndexNotFoundError,
+    InputFileError,
+    LeaseLostError,
+    MissingExtraError,
+    ProviderError,
+    QueryError,
+    SchemaVersionError,
+    SpaceMismatchError,
+    TextRejectedError,
+    UnknownModelError,
+)
+from embedsql.index import SemanticIndex
+from embedsql.search import Hit, SearchTuning
+from embedsql.spec import Chunking, Hnsw, IndexSpec, KeyColumn
+
+__all__ = [
+    "BadVectorsError",
+    "Chunking",
+    "ConfigurationError",
+    "ConnectionFailedError",
+    "DatabaseError",
+    "DeclarationError",
+    "EmbeddedPostgresError",
+    "EmbeddingError",
+    "EmbedsqlError",
+    "ExtensionError",
+    "Hit",
+    "Hnsw",
+    "IndexNotFoundError",
+    "IndexSpec",
+    "InputFileError",
+    "KeyColumn",
+    "LeaseLostError",
+    "MissingExtraError",
+    "ProviderError",
+    "QueryError",
+    "SchemaVersionError",
+    "SearchTuning",
+    "SemanticIndex",
+    "SpaceMismatchError",
+    "TextRejectedError",
+    "UnknownModelError",
+]

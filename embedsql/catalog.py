@@ -1,0 +1,151 @@
+"""What the server's catalogue says: the source table, its key, the text-search configurations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from embedsql.errors import DeclarationError
+from embedsql.spec import KeyColumn
+
+_KINDS = {
+    "v": "a view",
+    "m": "a materialized view",
+    "f": "a foreign table",
+    "S": "a sequence",
+    "i": "an index",
+    "c": "a composite type",
+}
+
+_TABLE = """
+SELECT c.oid, n.nspname, c.relname, c.relkind::text
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.oid = pg_catalog.to_regclass(%s)
+"""
+
+_KEY = """
+SELECT a.attname, pg_catalog.format_type(a.atttypid, NULL)
+FROM pg_catalog.pg_index AS i
+CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, place)
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+WHERE i.indrelid = %s AND i.indisprimary
+ORDER BY k.place
+"""
+
+_COLUMNS = """
+SELECT attname, pg_catalog.format_type(atttypid, NULL)
+FROM pg_catalog.pg_attribute
+WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped
+ORDER BY attnum
+"""
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """A table of the application, as the catalogue describes it."""
+
+    schema: str
+    name: str
+    partitioned: bool
+    key: tuple[KeyColumn, ...]
+    columns: dict[str, str]
+
+
+def describe_source(connection: psycopg.Connection, table: str) -> SourceTable:
+    """Find a table by the name a user gave: ``article``, ``app.article``, ``"Article"``, ``Article``.
+
+    Args:
+        connection: Its search_path decides where an unqualified name is looked for.
+        table: As in SQL; a name that SQL would fold to lower case is tried as it stands, too.
+
+    Raises:
+        DeclarationError: No such table, not a table, or a table without a primary key.
+    """
+    found = _find(connection, table)
+    if found is None:
+        raise DeclarationError(f"there is no table {table!r} in this database")
+    oid, schema, name, kind = found
+    if kind not in ("r", "p"):
+        raise DeclarationError(
+            f"{table!r} is {_KINDS.get(kind, 'not a table')}: a semantic index needs a table, "
+            "whose triggers see every change"
+        )
+    cursor = connection.cursor(row_factory=tuple_row)
+    key = tuple(KeyColumn(*row) for row in cursor.execute(_KEY, [oid]))
+    if not key:
+        raise DeclarationError(
+            f"the table {table!r} has no primary key; add one (ALTER TABLE … ADD PRIMARY KEY), "
+            "so that vectors can be matched with their rows"
+        )
+    columns = dict(cursor.execute(_COLUMNS, [oid]).fetchall())
+    return SourceTable(schema, name, kind == "p", key, columns)
+
+
+def check_text_columns(source: SourceTable, text: tuple[str, ...]) -> None:
+    """Refuse columns that are not there or hold no text.
+
+    Raises:
+        DeclarationError: With the columns there are.
+    """
+    for name in text:
+        if name not in source.columns:
+            there = ", ".join(source.columns)
+            raise DeclarationError(
+                f"the table {source.name!r} has no column {name!r}; it has {there}"
+            )
+        if source.columns[name] == "bytea":
+            raise DeclarationError(f"the column {name!r} of {source.name!r} holds bytes, not text")
+
+
+def check_names_free(connection: psycopg.Connection, schema: str, name: str) -> None:
+    """Refuse an index name that a relation or a function of the schema, or an index, has already.
+
+    Raises:
+        DeclarationError: With who has it.
+    """
+    taken = connection.execute(
+        """SELECT 'a semantic index' FROM embedsql.semantic_index WHERE name = %(name)s
+           UNION ALL SELECT 'a relation of schema ' || nspname FROM pg_catalog.pg_class AS c
+             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+             WHERE relname = %(name)s AND nspname = %(schema)s
+           UNION ALL SELECT 'a function of schema ' || nspname FROM pg_catalog.pg_proc AS p
+             JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+             WHERE proname = %(name)s AND nspname = %(schema)s LIMIT 1""",
+        {"name": name, "schema": schema},
+    ).fetchone()
+    if taken is not None:
+        raise DeclarationError(
+            f"the name {name!r} is taken by {taken[0]}; choose another (--name), or drop that one"
+        )
+
+
+def check_text_configuration(connection: psycopg.Connection, configuration: str) -> None:
+    """Refuse a text-search configuration that the server does not have.
+
+    Raises:
+        DeclarationError: With those it has.
+    """
+    rows = connection.execute("SELECT cfgname FROM pg_catalog.pg_ts_config ORDER BY 1").fetchall()
+    names = [row[0] for row in rows]
+    if configuration not in names:
+        raise DeclarationError(
+            f"there is no text-search configuration {configuration!r}; there are: "
+            + ", ".join(names)
+        )
+
+
+def _find(connection: psycopg.Connection, table: str) -> tuple[int, str, str, str] | None:
+    cursor = connection.cursor(row_factory=tuple_row)
+    quoted = '"' + table.replace('"', '""') + '"'
+    for spelling in (table, quoted):
+        try:
+            with connection.transaction():
+                found = cursor.execute(_TABLE, [spelling]).fetchone()
+        except psycopg.Error:  # not a name in SQL's spelling
+            continue
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,187 @@
+"""The change log of one index, and the batches that workers claim from it.
+
+A log row says only "key k may have changed: make the vectors agree with the row". It carries no
+text and no operation, so replays, duplicates, reordering and two workers on one key are
+harmless; leases are for efficiency only. Deleting exactly the sequences that a batch observed is
+safe, since two transactions cannot change one key at once: per key, log order is commit order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from embedsql import sqlfile
+from embedsql.slots import Slots
+from embedsql.errors import LeaseLostError
+from embedsql.registry import RegisteredIndex
+
+LEASE_SECONDS = 30.0
+MOST_CRASHES = 3  # of a worker that held one key alone, before that key is buried
+WINDOW_FACTOR = 4  # log rows looked at for each key wanted: room for repeated keys
+_ADVISORY_SPACE = 0x65_6D_62_73  # "embs"
+
+_file = partial(sqlfile.statement, __name__)
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Claimed keys under one lease.
+
+    Attributes:
+        batch_id: Its row in the batch table: the fence that a write must delete first.
+        keys: The source keys, each a tuple in the key's column order.
+        versions: The highest log sequence seen for each key.
+        seqs: Every log sequence seen for these keys; what an acknowledgement deletes.
+    """
+
+    batch_id: int
+    keys: Sequence[Key]
+    versions: Sequence[int]
+    seqs: Sequence[int]
+
+    def key_arrays(self) -> dict[str, list[Any]]:
+        """``{"key_1": [...], "key_2": [...]}``: the keys as statement parameters."""
+        columns = zip(*self.keys, strict=True)
+        return {f"key_{place}": list(values) for place, values in enumerate(columns, 1)}
+
+
+class ChangeLog:
+    """Claims for one worker on one index. Every method is one short transaction.
+
+    Args:
+        index: The index.
+        worker: This worker's name, unlike any other's.
+        lease: Seconds that a claim is valid; renew it while a batch runs.
+    """
+
+    def __init__(self, index: RegisteredIndex, worker: str, lease: float = LEASE_SECONDS) -> None:
+        self._index_id = index.index_id
+        self._worker = worker
+        self._lease = lease
+        self._hint = 0
+        slots = Slots(index.spec, index.names)
+        self._claim = _filled("claim.sql", slots)
+        self._claim_piece = _filled("claim_piece.sql", slots)
+        self._expired = _filled("expired.sql", slots)
+        self._split = _filled("split.sql", slots)
+        self._bury = _filled("bury_crashed.sql", slots)
+        self._renew = _filled("renew.sql", slots)
+        self._release = _filled("release.sql", slots)
+        self._wake_due = _filled("wake_due.sql", slots)
+        self._revive = _filled("revive.sql", slots)
+        self._first = sql.SQL("SELECT min(seq) FROM {}").format(slots.log)
+        self._left = sql.SQL(
+            "SELECT EXISTS (SELECT FROM {}), EXISTS (SELECT FROM {})"
+        ).format(slots.log, slots.batch)
+
+    def claim(self, connection: psycopg.Connection, size: int) -> Batch | None:
+        """Claim up to ``size`` keys; commits before returning, so that the text is read afterwards.
+
+        Reading it in the claiming statement could pair a change's sequence with the text before it.
+        """
+        with connection.transaction():
+            # one claimer of an index at a time: two would see the same keys as free
+            connection.execute(
+                "SELECT pg_advisory_xact_lock(%s, %s)", [_ADVISORY_SPACE, self._index_id]
+            )
+            self._recover(connection)
+            connection.execute(self._wake_due, {"index_id": self._index_id})
+            values = {"worker": self._worker, "lease": self._lease}
+            found = connection.execute(self._claim_piece, values).fetchone()
+            if found is None:
+                values |= {"size": size, "window": size * WINDOW_FACTOR, "hint": self._hint}
+                found = connection.execute(self._claim, values).fetchone()
+        return None if found is None else _batch(found)
+
+    def refresh_hint(self, connection: psycopg.Connection) -> None:
+        """Find where the log begins, so that claims need not step over its dead rows.
+
+        Only a starting point for the scan, to be refreshed every few seconds: a transaction that
+        commits late can still add a lower sequence.
+        """
+        row = connection.execute(self._first).fetchone()
+        self._hint = 0 if row is None or row[0] is None else row[0] - 1
+
+    def renew(self, connection: psycopg.Connection, batch: Batch) -> bool:
+        """Extend the lease.
+
+        Returns:
+            Whether the batch was still ours.
+        """
+        return connection.execute(self._renew, self._own(batch)).rowcount == 1
+
+    def release(self, connection: psycopg.Connection, batch: Batch) -> None:
+        """Give the keys back, unharmed; no attempt is charged."""
+        connection.execute(self._release, self._own(batch))
+
+    def fence(self, connection: psycopg.Connection, batch: Batch) -> None:
+        """Give up the lease inside the caller's transaction, as the first thing of a write.
+
+        Raises:
+            LeaseLostError: Another worker owns it now; the caller must roll back.
+        """
+        if connection.execute(self._release, self._own(batch)).rowcount == 0:
+            raise LeaseLostError(f"the lease of batch {batch.batch_id} ran out")
+
+    def revive(self, connection: psycopg.Connection) -> int:
+        """Log every dead letter again.
+
+        Returns:
+            How many.
+        """
+        return connection.execute(self._revive, {"index_id": self._index_id}).rowcount
+
+    def is_empty(self, connection: psycopg.Connection) -> bool:
+        """Whether nothing is logged, claimed or waiting for its next attempt."""
+        left = connection.execute(self._left).fetchone()
+        waiting = connection.execute(
+            "SELECT EXISTS (SELECT FROM embedsql.failure "
+            "WHERE index_id = %s AND next_attempt_at IS NOT NULL)",
+            [self._index_id],
+        ).fetchone()
+        return not any(left or ()) and not any(waiting or ())
+
+    def _recover(self, connection: psycopg.Connection) -> None:
+        """Split the batch of one dead worker, or bury the key that keeps killing workers."""
+        found = connection.execute(self._expired).fetchone()
+        if found is None:
+            return
+        batch_id, crashes, size = found
+        if size == 1 and crashes + 1 >= MOST_CRASHES:
+            values = {"batch_id": batch_id, "index_id": self._index_id}
+            connection.execute(self._bury, values)
+            return
+        # all in one, then pieces of the root of it, then one by one: three crashes find the row
+        piece = math.ceil(math.sqrt(size)) if crashes == 0 else 1
+        connection.execute(self._split, {"batch_id": batch_id, "size": piece})
+
+    def _own(self, batch: Batch) -> dict[str, Any]:
+        return {"batch_id": batch.batch_id, "worker": self._worker, "lease": self._lease}
+
+
+def _batch(found: tuple[Any, ...]) -> Batch:
+    batch_id, *arrays, versions, seqs = found
+    return Batch(batch_id, list(zip(*arrays, strict=True)), versions, seqs)
+
+
+def _filled(name: str, slots: Slots) -> sql.Composed:
+    return _file(
+        name,
+        log=slots.log,
+        batch=slots.batch,
+        key_columns=slots.key_columns,
+        array_columns=slots.array_columns,
+        batch_arrays=slots.arrays_of("b"),
+        dead_arrays=slots.arrays_of("dead"),
+        aggregated_key=slots.aggregated_key,
+        key_json=slots.key_json,
+        key_from_json=slots.key_from_json("key"),
+    )

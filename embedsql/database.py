@@ -1,0 +1,71 @@
+"""Connections: one conninfo, from whatever spelling of a database URL the user has."""
+
+from __future__ import annotations
+
+import psycopg
+import sqlalchemy
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from sqlalchemy.engine import Engine
+
+from embedsql.errors import ConfigurationError, ConnectionFailedError
+
+APPLICATION_NAME = "embedsql"
+DEFAULTS = {
+    "application_name": APPLICATION_NAME,
+    "connect_timeout": "10",
+    # notice a server that vanished behind a dead network within a minute, not in hours
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
+    "keepalives_count": "6",
+    "tcp_user_timeout": "45000",
+}
+
+
+def conninfo(url: str) -> str:
+    """A libpq connection string from a URL in SQLAlchemy's or libpq's spelling, or from
+    ``host=… dbname=…``.
+
+    Raises:
+        ConfigurationError: It is none of these. The message does not repeat the URL, which may
+            hold a password.
+    """
+    plain = url.strip()
+    scheme, separator, rest = plain.partition("://")
+    if separator:
+        dialect = scheme.partition("+")[0]
+        if dialect not in ("postgresql", "postgres"):
+            raise ConfigurationError(
+                f"the database URL starts with {scheme!r}: embedsql needs PostgreSQL, as in "
+                "postgresql://user@host/database"
+            )
+        plain = f"postgresql://{rest}"
+    try:
+        given = conninfo_to_dict(plain)
+    except psycopg.ProgrammingError as error:
+        raise ConfigurationError(
+            "the database URL cannot be read; write postgresql://user:password@host:port/database"
+            " (special characters of a password percent-encoded) or host=… dbname=… user=…"
+        ) from error
+    return make_conninfo("", **{**DEFAULTS, **given})
+
+
+def connect(info: str, *, application_name: str = APPLICATION_NAME) -> psycopg.Connection:
+    """An autocommit connection; transactions are opened where they are meant.
+
+    Raises:
+        ConnectionFailedError: With the server's words, without the password.
+    """
+    try:
+        return psycopg.connect(info, autocommit=True, application_name=application_name)
+    except psycopg.OperationalError as error:
+        raise ConnectionFailedError(_why(error)) from error
+
+
+def engine(info: str) -> Engine:
+    """An SQLAlchemy engine on the same connection string."""
+    return sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(info))
+
+
+def _why(error: psycopg.OperationalError) -> str:
+    said = " ".join(str(error).split())
+    return f"cannot connect to the database: {said}"

@@ -1,0 +1,178 @@
+"""DDL of one semantic index: its tables, views, triggers and vector index, from its ``IndexSpec``.
+
+Every function gives statements as text, so that ``--sql``, Alembic's offline mode and a live
+connection all run the same ones. The texts stand in the ``.sql`` files of this folder.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+
+from psycopg import sql
+
+from embedsql import sqlfile
+from embedsql.slots import Slots, dollar_quoted
+from embedsql.naming import ObjectNames
+from embedsql.spec import IndexSpec
+
+EVENTS = ("insert", "update", "delete", "truncate")
+
+_file = partial(sqlfile.statement, __name__)
+
+
+def create_statements(
+    spec: IndexSpec, *, space: str | None = None, partitioned: bool = False
+) -> list[str]:
+    """The statements that make a semantic index, all but its vector index.
+
+    Args:
+        spec: The declaration.
+        space: Label of the space of its vectors, where the model was at hand.
+        partitioned: Whether the source is a partitioned table, which needs row triggers.
+    """
+    slots = Slots(spec)
+    statements = _split(_tables(spec, slots, space))
+    if spec.lexical is not None:
+        statements += _split(
+            _file(
+                "lexical.sql",
+                lexeme_index=sql.Identifier(slots.names.lexeme_index),
+                chunk=slots.chunk,
+            )
+        )
+    for event in EVENTS:
+        statements += _trigger_function(spec, slots, event, partitioned)
+    name = "triggers_partitioned.sql" if partitioned else "triggers.sql"
+    return statements + _split(
+        _file(name, source=slots.source, changed=slots.changed, **_trigger_slots(slots))
+    )
+
+
+def drop_statements(spec: IndexSpec) -> list[str]:
+    """The statements that remove a semantic index and all it made; the source table stays."""
+    slots = Slots(spec)
+    return _split(
+        _file(
+            "drop.sql",
+            source=slots.source,
+            index_view=slots.index_view,
+            chunk_view=slots.chunk_view,
+            chunk=slots.chunk,
+            row=slots.row,
+            batch=slots.batch,
+            log=slots.log,
+            name=sql.Literal(spec.name),
+            **_trigger_slots(slots),
+        )
+    )
+
+
+def enqueue_statement(spec: IndexSpec) -> str:
+    """Log every row that was there before the triggers, once."""
+    slots = Slots(spec)
+    return sqlfile.text(
+        _file(
+            "enqueue.sql",
+            name=sql.Literal(spec.name),
+            log=slots.log,
+            key_columns=slots.key_columns,
+            source=slots.source,
+            source_key=slots.source_key,
+        )
+    )
+
+
+def vector_index_statement(
+    spec: IndexSpec, names: ObjectNames, *, concurrently: bool = True
+) -> str | None:
+    """The statement that builds the approximate index; ``None`` where the spec wants none."""
+    if spec.index == "none":
+        return None
+    slots = Slots(spec, names)
+    stored = "vector" if spec.quantization == "none" else spec.quantization
+    return sqlfile.text(
+        _file(
+            "vector_index.sql",
+            concurrently=sql.SQL("CONCURRENTLY") if concurrently else sql.SQL(""),
+            vector_index=sql.Identifier(names.vector_index),
+            chunk=slots.chunk,
+            operator_class=sqlfile.raw(f"{stored}_cosine_ops"),
+            m=sql.Literal(spec.hnsw.m),
+            ef_construction=sql.Literal(spec.hnsw.ef_construction),
+        )
+    )
+
+
+def _tables(spec: IndexSpec, slots: Slots, space: str | None) -> sql.Composed:
+    names = slots.names
+    comment = f"chunks and vectors of {spec.schema}.{spec.table}, kept by embedsql"
+    return _file(
+        "tables.sql",
+        log=slots.log,
+        batch=slots.batch,
+        row=slots.row,
+        chunk=slots.chunk,
+        chunk_view=slots.chunk_view,
+        index_view=slots.index_view,
+        source=slots.source,
+        key_definitions=slots.key_definitions,
+        key_arrays=slots.key_arrays,
+        key_columns=slots.key_columns,
+        view_key=slots.view_key,
+        key_match=slots.key_match("s", "c"),
+        vector_type=sqlfile.raw(spec.vector_type),
+        vector_storage=sqlfile.raw(slots.vector_storage),
+        content_index=sql.Identifier(names.content_index),
+        view_comment=sql.Literal(comment),
+        name=sql.Literal(spec.name),
+        source_schema=sql.Literal(spec.schema),
+        source_table=sql.Literal(spec.table),
+        declaration=sql.Literal(json.dumps(spec.to_json())),
+        space=sql.Literal(space),
+        log_name=sql.Literal(names.log),
+        batch_name=sql.Literal(names.batch),
+        row_name=sql.Literal(names.row),
+        chunk_name=sql.Literal(names.chunk),
+    )
+
+
+def _trigger_function(
+    spec: IndexSpec, slots: Slots, event: str, partitioned: bool
+) -> list[str]:
+    by_row = partitioned and event in ("insert", "delete")
+    body = _file(
+        f"body_{event}_row.sql" if by_row else f"body_{event}.sql",
+        log=slots.log,
+        row=slots.row,
+        chunk=slots.chunk,
+        name=sql.Literal(spec.name),
+        key_columns=slots.key_columns,
+        source_key=slots.source_key,
+        new_key=slots.qualified_key("NEW"),
+        old_key=slots.qualified_key("OLD"),
+        key_changed=slots.key_changed,
+        wake=slots.wake,
+    )
+    return _split(
+        _file(
+            "trigger_function.sql",
+            function=sqlfile.kit(slots.names.trigger_function(event)),
+            body=dollar_quoted(sqlfile.text(body)),
+        )
+    )
+
+
+def _trigger_slots(slots: Slots) -> dict[str, sql.Composable]:
+    found: dict[str, sql.Composable] = {}
+    for event in EVENTS:
+        found[f"{event}_trigger"] = sql.Identifier(slots.names.trigger(event))
+        found[f"{event}_function"] = sqlfile.kit(slots.names.trigger_function(event))
+    return found
+
+
+def _split(statements: sql.Composed) -> list[str]:
+    return [
+        part.strip() for part in re.split(r"(?<=;)\n\n+", sqlfile.text(statements)) if part.strip()
+    ]

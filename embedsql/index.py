@@ -1,0 +1,146 @@
+"""``SemanticIndex``: what an application declares beside its model, and searches with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Select
+from sqlalchemy.sql import ColumnElement
+
+from embedsql.embedders import Embedder, EmbedderOptions, load_embedder
+from embedsql.search import Mode, Query, SearchTuning, search_statement
+from embedsql.search.target import Target
+from embedsql.spec import DEFAULT_MODEL, Chunking, Hnsw, IndexSpec, Quantization, VectorIndex
+from embedsql.tables import source_of
+
+
+@dataclass(frozen=True, eq=False)
+class SemanticIndex:
+    """A semantic index on a mapped class or a ``Table``.
+
+    Declaring one touches no database and loads no model; the model is loaded when a text is first
+    searched for, or never, where every search brings its vector.
+
+    Example::
+
+        article_search = SemanticIndex("article_search", Article, text=("title", "body"))
+        statement = article_search.search("how do I get back into my account", limit=10)
+        for article, hit in session.execute(statement):
+            print(hit.score, article.title, hit.snippet)
+
+    Args:
+        name: The index, and the view and function of that name in the database.
+        entity: A mapped class or a ``Table`` with a primary key.
+        text: Its text columns, by name, joined in this order.
+        model: The embedder: ``sentence-transformers/…``, ``openai:…`` or ``hash:<dims>``.
+        dimensions: Length of the vectors. ``None``: the model's own; a migration needs it said.
+
+    The other fields are those of ``IndexSpec``.
+    """
+
+    name: str
+    entity: Any
+    text: Sequence[str] = field(kw_only=True)
+    model: str = field(default=DEFAULT_MODEL, kw_only=True)
+    dimensions: int | None = field(default=None, kw_only=True)
+    base_url: str | None = field(default=None, kw_only=True)
+    query_prompt: str | None = field(default=None, kw_only=True)
+    document_prompt: str | None = field(default=None, kw_only=True)
+    quantization: Quantization = field(default="none", kw_only=True)
+    index: VectorIndex = field(default="hnsw", kw_only=True)
+    hnsw: Hnsw = field(default_factory=Hnsw, kw_only=True)
+    lexical: str | None = field(default="english", kw_only=True)
+    chunking: Chunking | None = field(default_factory=Chunking, kw_only=True)
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        vector: Sequence[float] | Any | None = None,
+        mode: Mode = "hybrid",
+        limit: int = 10,
+        where: Sequence[ColumnElement[bool]] = (),
+        tuning: SearchTuning | None = None,
+    ) -> Select[Any]:
+        """One statement that finds the rows nearest in meaning and words.
+
+        Args:
+            text: What is asked. Embedded here, unless ``vector`` is given or no lane needs it.
+            vector: The question as a vector of the index's space, shape (dimensions,).
+            mode: ``hybrid`` (both lanes, fused), ``dense`` or ``lexical``.
+            limit: Most rows, 1 to 1000.
+            where: Conditions on the source's columns, applied inside each lane, so that the
+                result still fills up to ``limit``.
+            tuning: Query-time settings.
+
+        Returns:
+            A ``Select`` of ``(entity, hit)``, for ``Session`` and ``AsyncSession`` alike.
+
+        Raises:
+            QueryError: The query is empty, too long, or lacks what its mode needs.
+        """
+        space = None
+        if vector is None and text is not None and mode != "lexical":
+            Query(text=text, mode="lexical", limit=limit)  # refuse before a model is loaded
+            vector = self.embedder.embed_queries([text])[0]
+            space = self.embedder.space.label
+        query = Query(
+            text=text,
+            vector=vector,
+            space=space,
+            mode=mode,
+            limit=limit,
+            where=tuple(where),
+            tuning=tuning or SearchTuning(),
+        )
+        return search_statement(self._target, query)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The model; loaded once, at the first use.
+
+        Raises:
+            ConfigurationError: It is not to be had.
+        """
+        return load_embedder(
+            self.model,
+            EmbedderOptions(
+                dimensions=self.dimensions,
+                base_url=self.base_url,
+                query_prompt=self.query_prompt,
+                document_prompt=self.document_prompt,
+            ),
+        )
+
+    @cached_property
+    def spec(self) -> IndexSpec:
+        """The declaration as plain values, as migrations and the registry hold it.
+
+        Raises:
+            DeclarationError: It cannot be.
+        """
+        source = source_of(self.entity)
+        return IndexSpec(
+            name=self.name,
+            table=source.table.name,
+            schema=source.table.schema or "public",
+            key=source.key_types,
+            text=tuple(self.text),
+            dimensions=self.dimensions or self.embedder.space.dimensions,
+            model=self.model,
+            base_url=self.base_url,
+            query_prompt=self.query_prompt,
+            document_prompt=self.document_prompt,
+            quantization=self.quantization,
+            index=self.index,
+            hnsw=self.hnsw,
+            lexical=self.lexical,
+            chunking=self.chunking,
+        )
+
+    @cached_property
+    def _target(self) -> Target:
+        return Target(self.name, source_of(self.entity), self.quantization, self.lexical)

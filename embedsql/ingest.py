@@ -1,0 +1,189 @@
+"""One batch, end to end: claimed keys → texts → chunks → vectors → written and acknowledged.
+
+No transaction is open while the model runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from embedsql.changelog import Batch, ChangeLog
+from embedsql.chunking import Chunk, Chunker
+from embedsql.embedders import Embedder, check_vectors
+from embedsql.errors import ConfigurationError, ProviderError, TextRejectedError
+from embedsql.registry import RegisteredIndex
+from embedsql.store import (
+    EmbeddedChunk,
+    EmbeddedRow,
+    Failure,
+    Outcome,
+    SourceText,
+    Texts,
+    Vectors,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PreparedRow:
+    """A claimed row, chunked. ``chunks`` is ``None`` where the stored ones still stand."""
+
+    source: SourceText
+    chunks: Sequence[Chunk] | None
+    truncated: bool
+
+
+@dataclass
+class PreparedBatch:
+    """What is known of a batch before the model runs.
+
+    Attributes:
+        batch: The claim.
+        rows: Its rows that still exist.
+        vectors: Stored vectors that serve again, by content hash; the model's are added here.
+        reused: Chunks that need no model.
+    """
+
+    batch: Batch
+    rows: Sequence[PreparedRow]
+    vectors: dict[bytes, Any]
+    reused: int = 0
+
+    def missing(self) -> dict[bytes, str]:
+        """The distinct texts to embed, by content hash."""
+        return {
+            content_hash: chunk.content
+            for row in self.rows
+            for chunk in row.chunks or ()
+            if (content_hash := hash_content(chunk)) not in self.vectors
+        }
+
+
+class Ingest:
+    """The steps of a batch, for one index and one embedder.
+
+    Args:
+        index: The index.
+        embedder: Of the index's space.
+        change_log: This worker's view of the index's log.
+    """
+
+    def __init__(self, index: RegisteredIndex, embedder: Embedder, change_log: ChangeLog) -> None:
+        self.change_log = change_log
+        self._index = index
+        self._embedder = embedder
+        self._texts = Texts(index)
+        self._vectors = Vectors(index)
+        self._chunker = Chunker(index.spec.chunking, embedder.tokenizer, embedder.max_tokens)
+
+    def prepare(self, connection: psycopg.Connection, batch: Batch) -> PreparedBatch:
+        """Read and chunk the rows' texts, and find vectors of equal chunks."""
+        rows = [self._chunked(source) for source in self._texts.read(connection, batch)]
+        hashes = {hash_content(chunk) for row in rows for chunk in row.chunks or ()}
+        vectors = self._texts.reusable(connection, hashes)
+        reused = sum(
+            hash_content(chunk) in vectors for row in rows for chunk in row.chunks or ()
+        )
+        return PreparedBatch(batch, rows, vectors, reused)
+
+    def embed(self, prepared: PreparedBatch) -> list[Failure]:
+        """Run the model on what is missing; the vectors go into ``prepared``.
+
+        Returns:
+            The rows that could not be embedded.
+
+        Raises:
+            ProviderError: The provider is at fault: give the batch back and wait.
+            ConfigurationError: The index's declaration is.
+        """
+        missing = prepared.missing()
+        errors = self._embed_bisecting(list(missing.items()), prepared.vectors)
+        failures = []
+        for row in prepared.rows:
+            found = [
+                error
+                for chunk in row.chunks or ()
+                if (error := errors.get(hash_content(chunk))) is not None
+            ]
+            if found:
+                failures.append(_failure(row.source.place, found[0]))
+        return failures
+
+    def write(
+        self, connection: psycopg.Connection, prepared: PreparedBatch, failures: Sequence[Failure]
+    ) -> Outcome:
+        """Store and acknowledge.
+
+        Raises:
+            LeaseLostError: Another worker owns the batch; nothing was written.
+        """
+        failed = {failure.place for failure in failures}
+        rows = [
+            _embedded(row, prepared.vectors)
+            for row in prepared.rows
+            if row.source.place not in failed
+        ]
+        return self._vectors.write(connection, self.change_log, prepared.batch, rows, failures)
+
+    def _chunked(self, source: SourceText) -> PreparedRow:
+        if source.unchanged:
+            return PreparedRow(source, None, source.truncated)
+        if not source.text:
+            return PreparedRow(source, (), False)
+        chunks, cut = self._chunker.split(source.text, source.heading)
+        return PreparedRow(source, chunks, cut or source.truncated)
+
+    def _embed_bisecting(
+        self, texts: Sequence[tuple[bytes, str]], vectors: dict[bytes, Any]
+    ) -> dict[bytes, Exception]:
+        """Embed; where the model refuses, halve until the texts at fault stand alone."""
+        if not texts:
+            return {}
+        try:
+            found = self._embedder.embed_documents([text for _, text in texts])
+            check_vectors(found, len(texts), self._embedder.space.dimensions)
+        except (ProviderError, ConfigurationError):
+            raise
+        except Exception as error:
+            if len(texts) == 1:
+                log.warning("a text could not be embedded: %s", type(error).__name__)
+                return {texts[0][0]: error}
+            middle = len(texts) // 2
+            return self._embed_bisecting(texts[:middle], vectors) | self._embed_bisecting(
+                texts[middle:], vectors
+            )
+        vectors.update(zip((content_hash for content_hash, _ in texts), found, strict=True))
+        return {}
+
+
+def hash_content(chunk: Chunk) -> bytes:
+    """Digest of exactly what is embedded; 16 bytes. One table holds vectors of one space only, so
+    the space needs no part in it.
+    """
+    return hashlib.sha256(chunk.content.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def _embedded(row: PreparedRow, vectors: dict[bytes, Any]) -> EmbeddedRow:
+    if row.chunks is None:
+        source = row.source
+        return EmbeddedRow(source.place, source.input_hash, None, source.chunks, row.truncated)
+    chunks = [
+        EmbeddedChunk(chunk, content_hash, vectors[content_hash])
+        for chunk in row.chunks
+        for content_hash in (hash_content(chunk),)
+    ]
+    return EmbeddedRow(
+        row.source.place, row.source.input_hash, chunks, len(chunks), row.truncated
+    )
+
+
+def _failure(place: int, error: Exception) -> Failure:
+    permanent = isinstance(error, TextRejectedError)
+    return Failure(place, permanent, type(error).__name__, str(error) or type(error).__name__)

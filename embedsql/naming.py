@@ -1,0 +1,88 @@
+"""Names of the database objects that one semantic index owns. Spelled here and nowhere else.
+
+The view and the function of an index carry the index's own name and stand beside the source
+table; everything else is in the kit's schema, so that dropping, granting and dumping are simple.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+SCHEMA = "embedsql"
+CHANNEL = "embedsql"
+MAX_BYTES = 63  # PostgreSQL cuts longer identifiers silently, so that two could become one
+
+
+def bounded(stem: str, suffix: str) -> str:
+    """``stem_suffix``, in at most 63 bytes; a stem that must be cut gets a digest of its whole."""
+    name = f"{stem}_{suffix}"
+    if len(name.encode()) <= MAX_BYTES:
+        return name
+    digest = hashlib.sha256(stem.encode()).hexdigest()[:8]
+    room = MAX_BYTES - len(suffix.encode()) - len(digest) - 2
+    kept = stem.encode()[:room].decode(errors="ignore")
+    return f"{kept}_{digest}_{suffix}"
+
+
+@dataclass(frozen=True)
+class ObjectNames:
+    """The names of one index's objects; see the module docstring for where they stand."""
+
+    index: str
+    generation: int = 1
+
+    @property
+    def log(self) -> str:
+        """Change log: the keys that may have changed."""
+        return bounded(self.index, "log")
+
+    @property
+    def batch(self) -> str:
+        """Batches: claimed keys under one lease."""
+        return bounded(self.index, "batch")
+
+    @property
+    def row(self) -> str:
+        """One row for each source row that has been dealt with: what was embedded of it."""
+        return bounded(self.index, f"row_{self.generation}")
+
+    @property
+    def chunk(self) -> str:
+        """Chunks and their vectors."""
+        return bounded(self.index, f"chunk_{self.generation}")
+
+    @property
+    def chunk_view(self) -> str:
+        """View of the serving generation's chunks: what every search reads."""
+        return bounded(self.index, "chunk")
+
+    @property
+    def vector_index(self) -> str:
+        """The approximate nearest-neighbour index on the chunks' vectors."""
+        return bounded(self.index, f"chunk_{self.generation}_ann")
+
+    @property
+    def lexeme_index(self) -> str:
+        """The GIN index on the chunks' lexemes."""
+        return bounded(self.index, f"chunk_{self.generation}_lexemes")
+
+    @property
+    def content_index(self) -> str:
+        """The index that finds an equal text's vector."""
+        return bounded(self.index, f"chunk_{self.generation}_content")
+
+    def trigger(self, event: str) -> str:
+        """Trigger on the source table; ``event`` is insert, update, delete or truncate."""
+        return bounded(f"embedsql_{self.index}", event)
+
+    def trigger_function(self, event: str) -> str:
+        """The function of that trigger."""
+        return bounded(self.index, f"on_{event}")
+
+
+def key_columns(count: int) -> list[str]:
+    """The key's columns in our own tables: ``key_1``, ``key_2``, ... whatever the source calls
+    them, so that a source column named ``chunk`` or ``version`` collides with nothing.
+    """
+    return [f"key_{position}" for position in range(1, count + 1)]

@@ -1,0 +1,33 @@
+"""The kit's own schema, as versioned SQL: ``v01_up.sql``, ``v01_down.sql``, ...
+
+A released file is never edited; a change is a new version with its own pair of files.
+"""
+
+from __future__ import annotations
+
+from embedsql.errors import SchemaVersionError
+from embedsql.sqlfile import read
+
+LATEST = 1
+
+
+def upgrade_sql(installed: int, version: int = LATEST) -> str:
+    """The SQL that brings a database from version ``installed`` (0: nothing) to ``version``."""
+    _check(installed, version)
+    steps = range(installed + 1, version + 1)
+    return "\n".join(read(__name__, f"v{step:02}_up.sql") for step in steps)
+
+
+def downgrade_sql(installed: int, version: int = 0) -> str:
+    """The SQL that takes a database from version ``installed`` back to ``version``."""
+    _check(version, installed)
+    steps = range(installed, version, -1)
+    return "\n".join(read(__name__, f"v{step:02}_down.sql") for step in steps)
+
+
+def _check(low: int, high: int) -> None:
+    if not 0 <= low <= high <= LATEST:
+        raise SchemaVersionError(
+            f"no way from schema version {low} to {high}: this release of embedsql knows "
+            f"versions 0 (nothing) to {LATEST}"
+        )

@@ -1,0 +1,121 @@
+-- Version 1 of the kit's schema. Never edited after a release: a change is a new version.
+-- Names are stored as text, not as reg* types, which would block pg_upgrade.
+
+CREATE SCHEMA embedsql;
+COMMENT ON SCHEMA embedsql IS 'embedsql: semantic search. Public: semantic_index, status, dead_letter; the rest may change.';
+
+CREATE TABLE embedsql.installation (
+    version int NOT NULL,
+    installed_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT one_installation CHECK (version > 0)
+);
+CREATE UNIQUE INDEX installation_single ON embedsql.installation ((true));
+INSERT INTO embedsql.installation (version) VALUES (1);
+
+-- The registry: one row for each semantic index.
+CREATE TABLE embedsql.semantic_index (
+    index_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL,
+    source_schema text NOT NULL,
+    source_table text NOT NULL,
+    declaration jsonb NOT NULL,              -- IndexSpec, as JSON
+    space text,                              -- of the stored vectors; null until the first is made
+    generation int NOT NULL DEFAULT 1,       -- which build of the tables below serves searches
+    log_table text NOT NULL,
+    batch_table text NOT NULL,
+    row_table text NOT NULL,
+    chunk_table text NOT NULL,
+    backfill_pending boolean NOT NULL DEFAULT true,  -- rows older than the triggers not yet logged
+    problem text,                            -- why workers leave this index alone; null: they do not
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT semantic_index_name_unique UNIQUE (name)
+);
+
+-- Keys that failed: waiting for their next attempt, back in the change log, or dead.
+CREATE TABLE embedsql.failure (
+    index_id int NOT NULL REFERENCES embedsql.semantic_index ON DELETE CASCADE,
+    key jsonb NOT NULL,                      -- a scalar for a key of one column, else an object
+    version bigint NOT NULL,                 -- log sequence that failed; a later one is an edit, which starts afresh
+    attempts int NOT NULL,
+    next_attempt_at timestamptz,             -- null: not waiting (dead, or back in the change log)
+    dead boolean NOT NULL,
+    error_class text NOT NULL,
+    error text NOT NULL,
+    since timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (index_id, key),
+    CONSTRAINT failure_error_bounded CHECK (char_length(error) <= 1000),
+    CONSTRAINT failure_dead_does_not_wait CHECK (NOT dead OR next_attempt_at IS NULL)
+);
+
+CREATE VIEW embedsql.dead_letter AS
+SELECT i.name AS index, f.key, f.error_class, f.error, f.attempts, f.since
+FROM embedsql.failure AS f
+JOIN embedsql.semantic_index AS i USING (index_id)
+WHERE f.dead;
+
+-- A query in which any term may match, made by the same parser as the documents' lexemes.
+-- Never raises on a user's text; null where no term is left (stop words only).
+CREATE FUNCTION embedsql.any_term_query(config regconfig, words text) RETURNS tsquery
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT string_agg('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''', ' | ')::tsquery
+    FROM unnest(to_tsvector(config, words));
+$$;
+
+-- Refuses a query embedded in another space than the index's vectors.
+CREATE FUNCTION embedsql.require_space(index_name text, query_space text) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    stored text;
+BEGIN
+    SELECT space INTO stored FROM embedsql.semantic_index WHERE name = index_name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no semantic index named "%"', index_name USING ERRCODE = 'ES001';
+    END IF;
+    IF stored IS DISTINCT FROM query_space AND stored IS NOT NULL AND query_space IS NOT NULL THEN
+        RAISE EXCEPTION 'the query was embedded in another space than the vectors of "%": query %, index %',
+            index_name, query_space, stored USING ERRCODE = 'ES002';
+    END IF;
+    RETURN true;
+END $$;
+
+-- What stands in each index's own tables, counted now.
+CREATE FUNCTION embedsql.index_status() RETURNS TABLE (
+    index text, rows bigint, chunks bigint, pending bigint, leased bigint, dead bigint, blank bigint,
+    truncated bigint, oldest_pending_seconds double precision, bytes bigint, problem text
+)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    entry record;
+    key_list text;
+    waiting bigint;
+BEGIN
+    FOR entry IN SELECT * FROM embedsql.semantic_index ORDER BY name LOOP
+        index := entry.name;
+        problem := entry.problem;
+        SELECT string_agg('key_' || position, ', ' ORDER BY position) INTO key_list
+        FROM generate_series(1, jsonb_array_length(entry.declaration -> 'key')) AS position;
+
+        EXECUTE format('SELECT count(*) FROM %I.%I', entry.source_schema, entry.source_table) INTO rows;
+        EXECUTE format('SELECT count(*) FROM embedsql.%I', entry.chunk_table) INTO chunks;
+        EXECUTE format('SELECT coalesce(sum(cardinality(versions)), 0) FROM embedsql.%I', entry.batch_table)
+        INTO leased;
+        EXECUTE format(
+            'SELECT count(*) FROM (SELECT DISTINCT %1$s FROM embedsql.%2$I
+               EXCEPT SELECT u.* FROM embedsql.%3$I AS b, unnest(%4$s) AS u) AS waiting',
+            key_list, entry.log_table, entry.batch_table, replace(key_list, 'key_', 'b.keys_'))
+        INTO pending;
+        EXECUTE format('SELECT extract(epoch FROM clock_timestamp() - min(at)) FROM embedsql.%I', entry.log_table)
+        INTO oldest_pending_seconds;
+        SELECT count(*) FILTER (WHERE f.dead), count(*) FILTER (WHERE f.next_attempt_at IS NOT NULL)
+        INTO dead, waiting FROM embedsql.failure AS f WHERE f.index_id = entry.index_id;
+        pending := pending + waiting;
+        EXECUTE format(
+            'SELECT count(*) FILTER (WHERE chunks = 0), count(*) FILTER (WHERE truncated) FROM embedsql.%I',
+            entry.row_table) INTO blank, truncated;
+        SELECT sum(pg_total_relation_size(format('embedsql.%I', name)::regclass)) INTO bytes
+        FROM unnest(ARRAY[entry.log_table, entry.batch_table, entry.row_table, entry.chunk_table]) AS name;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
+CREATE VIEW embedsql.status AS SELECT * FROM embedsql.index_status();

@@ -1,0 +1,57 @@
+"""A hit: what a search tells of one row besides the row itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.engine import Row
+from sqlalchemy.orm import Bundle, Query
+from sqlalchemy.sql import ColumnElement
+
+
+@dataclass(frozen=True)
+class Hit:
+    """How one row was found. A lane that did not find it is ``None``.
+
+    Attributes:
+        score: Larger is better; comparable within one result only.
+        dense_rank: Rank in the dense lane, from 1.
+        similarity: Cosine similarity of its nearest chunk, -1 to 1.
+        lexical_rank: Rank in the lexical lane, from 1.
+        lexical_score: Its score there.
+        chunk_seq: The chunk it was found by.
+        snippet: The beginning of that chunk.
+        strategy: How the dense lane was served: ``ann`` (approximate index) or ``exact``;
+            ``None`` without a dense lane.
+    """
+
+    score: float
+    dense_rank: int | None
+    similarity: float | None
+    lexical_rank: int | None
+    lexical_score: float | None
+    chunk_seq: int
+    snippet: str
+    strategy: str | None
+
+
+class HitBundle(Bundle[Hit]):
+    """Columns that come out of a session as one ``Hit``."""
+
+    inherit_cache = True
+
+    def __init__(self, *columns: ColumnElement[Any]) -> None:
+        super().__init__("hit", *columns)
+
+    def create_row_processor(
+        self,
+        query: Query[Any],
+        procs: Sequence[Callable[[Row[Any]], Any]],
+        labels: Sequence[str],
+    ) -> Callable[[Row[Any]], Hit]:
+        """Make a ``Hit`` of a result row; called by SQLAlchemy."""
+        return lambda row: Hit(**{
+            label: process(row) for label, process in zip(labels, procs, strict=True)
+        })

@@ -1,0 +1,133 @@
+"""What is asked: text, vector, mode, limit, filters; checked before any SQL is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+from sqlalchemy.sql import ColumnElement
+
+from embedsql.errors import QueryError
+
+Mode = Literal["hybrid", "dense", "lexical"]
+
+MOST_CHARACTERS = 10_000
+MOST_ROWS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchTuning:
+    """Query-time settings. Build-time ones are ``embedsql.Hnsw``.
+
+    Attributes:
+        candidates: Rows that each lane hands to fusion. Defaults to 100, or the limit if larger.
+        oversample: Chunks looked at for each candidate row, since several chunks may be of one
+            row. Defaults to 2.
+        rrf_k: The constant of reciprocal rank fusion. Defaults to 60.
+        dense_weight: Weight of the dense lane in the fusion. Defaults to 1.
+        lexical_weight: Weight of the lexical lane. Defaults to 1.
+    """
+
+    candidates: int = 100
+    oversample: int = 2
+    rrf_k: int = 60
+    dense_weight: float = 1.0
+    lexical_weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """One search.
+
+    Attributes:
+        text: What was asked, in words; the lexical lane needs it.
+        vector: What was asked, as a vector of the index's space, shape (dimensions,); the dense
+            lane needs it.
+        space: Label of the space ``vector`` is of; the server refuses another than the index's.
+        mode: Which lanes.
+        limit: Most rows.
+        where: SQLAlchemy expressions on the source's columns, applied inside each lane.
+        tuning: See ``SearchTuning``.
+
+    Raises:
+        QueryError: It cannot be run; the message says why.
+    """
+
+    text: str | None = None
+    vector: Sequence[float] | None = None
+    space: str | None = None
+    mode: Mode = "hybrid"
+    limit: int = 10
+    where: Sequence[ColumnElement[bool]] = ()
+    tuning: SearchTuning = field(default_factory=SearchTuning)
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise QueryError(f"no such mode: {self.mode!r}; take hybrid, dense or lexical")
+        if not 1 <= self.limit <= MOST_ROWS:
+            raise QueryError(f"the limit must be 1 to {MOST_ROWS} rows, not {self.limit}")
+        if self.text is not None:
+            check_text(self.text)
+        if self.uses_lexical and self.text is None:
+            raise QueryError(f"a {self.mode} search needs the query's text")
+        if self.uses_dense and self.vector is None:
+            raise QueryError(f"a {self.mode} search needs the query's vector")
+
+    @property
+    def uses_dense(self) -> bool:
+        """Whether the dense lane takes part."""
+        return self.mode != "lexical"
+
+    @property
+    def uses_lexical(self) -> bool:
+        """Whether the lexical lane takes part."""
+        return self.mode != "dense"
+
+    @property
+    def candidates(self) -> int:
+        """Rows that each lane hands on."""
+        return max(self.tuning.candidates, self.limit)
+
+    @property
+    def vector_text(self) -> str:
+        """The vector as pgvector reads it."""
+        return vector_text(self.vector if self.vector is not None else ())
+
+
+def check_text(text: str) -> None:
+    """Refuse a query text that cannot be searched for.
+
+    Raises:
+        QueryError: Empty, too long, or not encodable.
+    """
+    if not text.strip():
+        raise QueryError("the query is empty")
+    if len(text) > MOST_CHARACTERS:
+        raise QueryError(
+            f"the query has {len(text):,} characters; {MOST_CHARACTERS:,} is the most. Search "
+            "with a passage of it"
+        )
+    if "\0" in text:
+        raise QueryError("the query contains a NUL character, which PostgreSQL cannot read")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise QueryError(
+            f"the query contains a lone surrogate at position {error.start}: it is not valid text"
+        ) from error
+
+
+def vector_text(vector: Sequence[float] | Any) -> str:
+    """A vector as pgvector reads it, ``[0.1,0.2]``.
+
+    Raises:
+        QueryError: Not one-dimensional, or with NaN, infinite values or no direction.
+    """
+    values = np.asarray(vector, dtype=np.float32)
+    if values.ndim != 1 or not values.size:
+        raise QueryError(f"a query vector has one dimension, not the shape {values.shape}")
+    if not np.isfinite(values).all() or not values.any():
+        raise QueryError("the query vector has NaN or infinite values, or is zero")
+    return f"[{','.join(map(repr, values.tolist()))}]"

@@ -1,0 +1,222 @@
+"""What fills the slots of the ``.sql`` files for one index: its identifiers and key lists.
+
+The only place that knows how the source's key columns (``id``) and ours (``key_1``) correspond.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from psycopg import sql
+
+from embedsql import sqlfile
+from embedsql.naming import CHANNEL, ObjectNames, key_columns
+from embedsql.spec import IndexSpec
+
+# a vector that is kept in its row is read five times faster than one moved to TOAST; a row must
+# fit an 8 kB page, so the widest stay out of line
+PLAIN_STORAGE_BYTES = 4096
+BUILT_IN_KEY_TYPES = frozenset(
+    {"smallint", "integer", "bigint", "uuid", "text", "numeric", "date", "boolean", "oid"}
+)
+
+
+class Slots:
+    """SQL fragments for ``spec``, in ``names``' generation."""
+
+    def __init__(self, spec: IndexSpec, names: ObjectNames | None = None) -> None:
+        self.spec = spec
+        self.names = names or spec.names
+        self.own_key = key_columns(len(spec.key))
+        self.log = sqlfile.kit(self.names.log)
+        self.batch = sqlfile.kit(self.names.batch)
+        self.row = sqlfile.kit(self.names.row)
+        self.chunk = sqlfile.kit(self.names.chunk)
+        self.chunk_view = sqlfile.kit(self.names.chunk_view)
+        self.index_view = sql.Identifier(spec.schema, spec.name)
+        self.source = sql.Identifier(spec.schema, spec.table)
+
+    @cached_property
+    def key_columns(self) -> sql.Composed:
+        """``key_1, key_2``"""
+        return sqlfile.comma(sql.Identifier(name) for name in self.own_key)
+
+    @cached_property
+    def key_definitions(self) -> sql.Composed:
+        """``key_1 bigint NOT NULL, key_2 uuid NOT NULL``"""
+        return sqlfile.comma(
+            sql.SQL("{} {} NOT NULL").format(sql.Identifier(own), sqlfile.raw(column.type))
+            for own, column in zip(self.own_key, self.spec.key, strict=True)
+        )
+
+    @cached_property
+    def key_arrays(self) -> sql.Composed:
+        """``keys_1 bigint[] NOT NULL, …``: the batch table's columns."""
+        return sqlfile.comma(
+            sql.SQL("{} {}[] NOT NULL").format(
+                sql.Identifier(own.replace("key", "keys")), sqlfile.raw(column.type)
+            )
+            for own, column in zip(self.own_key, self.spec.key, strict=True)
+        )
+
+    @cached_property
+    def array_columns(self) -> sql.Composed:
+        """``keys_1, keys_2``"""
+        return sqlfile.comma(sql.Identifier(own.replace("key", "keys")) for own in self.own_key)
+
+    def arrays_of(self, table: str) -> sql.Composed:
+        """``b.keys_1, b.keys_2``"""
+        return sqlfile.comma(
+            sql.Identifier(table, own.replace("key", "keys")) for own in self.own_key
+        )
+
+    @cached_property
+    def aggregated_key(self) -> sql.Composed:
+        """``array_agg(key_1 ORDER BY place), …``"""
+        return sqlfile.comma(
+            sql.SQL("array_agg({} ORDER BY place)").format(sql.Identifier(own))
+            for own in self.own_key
+        )
+
+    @cached_property
+    def key_parameters(self) -> sql.Composed:
+        """``%(key_1)s::bigint[], …``: a batch's keys, as parameters."""
+        return sqlfile.comma(
+            sql.SQL("{}::{}[]").format(sql.Placeholder(own), sqlfile.raw(column.type))
+            for own, column in zip(self.own_key, self.spec.key, strict=True)
+        )
+
+    @cached_property
+    def source_key(self) -> sql.Composed:
+        """``id``: the key as the source names it."""
+        return sqlfile.comma(sql.Identifier(column.name) for column in self.spec.key)
+
+    @cached_property
+    def view_key(self) -> sql.Composed:
+        """``s.id``: the key in the index's view."""
+        return sqlfile.comma(sql.Identifier("s", column.name) for column in self.spec.key)
+
+    def qualified_key(self, row: str) -> sql.Composed:
+        """``NEW.id``: the source's key in a trigger's row."""
+        return sqlfile.comma(
+            sqlfile.raw(f"{row}.") + sql.Identifier(column.name) for column in self.spec.key
+        )
+
+    def key_match(self, source: str, own: str) -> sql.Composed:
+        """``s.id = c.key_1``: the source row of one of our rows."""
+        return sqlfile.conjunction(
+            sql.SQL("{} = {}").format(sql.Identifier(source, column.name), sql.Identifier(own, name))
+            for name, column in zip(self.own_key, self.spec.key, strict=True)
+        )
+
+    def own_key_of(self, table: str) -> sql.Composed:
+        """``r.key_1, r.key_2``"""
+        return sqlfile.comma(sql.Identifier(table, own) for own in self.own_key)
+
+    def same_key(self, left: str, right: str) -> sql.Composed:
+        """``r.key_1 = g.key_1``: two of our own rows of one key."""
+        return sqlfile.conjunction(
+            sql.SQL("{} = {}").format(sql.Identifier(left, own), sql.Identifier(right, own))
+            for own in self.own_key
+        )
+
+    @cached_property
+    def key_changed(self) -> sql.Composed:
+        """Whether an update changed the key."""
+        return sql.SQL(" OR ").join(
+            self._distinct(column.name, cast=column.type not in BUILT_IN_KEY_TYPES)
+            for column in self.spec.key
+        )
+
+    @cached_property
+    def changed(self) -> sql.Composed:
+        """Whether an update changed the key or a text column.
+
+        Cast to text: an operator of a type outside ``pg_catalog`` (citext, a domain's) cannot be
+        written with its schema in ``IS DISTINCT FROM``, and a dump restores with an empty
+        search_path.
+        """
+        texts = sql.SQL(" OR ").join(self._distinct(name, cast=True) for name in self.spec.text)
+        return sql.SQL("{} OR {}").format(self.key_changed, texts)
+
+    @cached_property
+    def wake(self) -> sql.Composable:
+        """A hint to idle workers; the same notification is sent once in a transaction."""
+        if not self.spec.notify:
+            return sql.SQL("NULL;")
+        return sql.SQL("PERFORM pg_notify({}, {});").format(
+            sql.Literal(CHANNEL), sql.Literal(self.spec.name)
+        )
+
+    @property
+    def vector_storage(self) -> str:
+        """How PostgreSQL stores the vector column."""
+        width = 4 if self.spec.quantization == "none" else 2
+        fits = self.spec.dimensions * width + 8 <= PLAIN_STORAGE_BYTES
+        return "PLAIN" if fits else "EXTERNAL"
+
+    def input_expression(self, source: str) -> sql.Composed:
+        """The text that is embedded of a source row: its columns, joined; '' where all are blank."""
+        columns = sqlfile.comma(_trimmed(source, name) for name in self.spec.text)
+        return sql.SQL(r"concat_ws(E'\n\n', {})").format(columns)
+
+    def heading_expression(self, source: str) -> sql.Composable:
+        """What every chunk should know of: the first of several text columns; '' for a single one."""
+        if len(self.spec.text) == 1:
+            return sql.SQL("''::text")
+        return sql.SQL("coalesce({}, '')").format(_trimmed(source, self.spec.text[0]))
+
+    @property
+    def lexemes_expression(self) -> sql.Composable:
+        """The lexemes of a chunk and its heading; null where the index has no lexical lane."""
+        if self.spec.lexical is None:
+            return sql.SQL("NULL::tsvector")
+        return sql.SQL(r"to_tsvector({}::regconfig, concat_ws(E'\n\n', nullif(heading, ''), chunk))").format(
+            sql.Literal('"' + self.spec.lexical.replace('"', '""') + '"')
+        )
+
+    @cached_property
+    def key_json(self) -> sql.Composed:
+        """A key as JSON: a scalar for one column, else an object by the source's names."""
+        if len(self.spec.key) == 1:
+            return sql.SQL("to_jsonb({})").format(sql.Identifier(self.own_key[0]))
+        pairs = sqlfile.comma(
+            sql.SQL("{}::text, {}").format(sql.Literal(column.name), sql.Identifier(own))
+            for own, column in zip(self.own_key, self.spec.key, strict=True)
+        )
+        return sql.SQL("jsonb_build_object({})").format(pairs)
+
+    def key_from_json(self, value: str) -> sql.Composed:
+        """The inverse of ``key_json``, of the JSON column ``value``."""
+        if len(self.spec.key) == 1:
+            return sql.SQL("({} #>> '{{}}')::{}").format(
+                sql.Identifier(value), sqlfile.raw(self.spec.key[0].type)
+            )
+        return sqlfile.comma(
+            sql.SQL("({} ->> {})::{}").format(
+                sql.Identifier(value), sql.Literal(column.name), sqlfile.raw(column.type)
+            )
+            for column in self.spec.key
+        )
+
+    @staticmethod
+    def _distinct(name: str, *, cast: bool) -> sql.Composed:
+        suffix = sqlfile.raw("::pg_catalog.text" if cast else "")
+        column = sql.Identifier(name)
+        return sql.SQL("OLD.{}{} IS DISTINCT FROM NEW.{}{}").format(column, suffix, column, suffix)
+
+
+def _trimmed(source: str, column: str) -> sql.Composed:
+    return sql.SQL(r"nullif(btrim({}::text, E' \t\n\r\f\x0B'), '')").format(
+        sql.Identifier(source, column)
+    )
+
+
+def dollar_quoted(body: str) -> sql.SQL:
+    """``$embedsql$body$embedsql$``, with a tag that the body does not contain."""
+    tag = "$embedsql$"
+    attempt = 0
+    while tag in body:
+        attempt += 1
+        tag = f"$embedsql{attempt}$"
+    return sqlfile.raw(f"{tag}{body}{tag}")

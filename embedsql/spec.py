@@ -1,0 +1,203 @@
+"""The declaration of a semantic index, as plain values.
+
+One frozen ``IndexSpec`` is what DDL, trigger, worker and search derive from; a row of
+``embedsql.semantic_index`` mirrors it, so that a worker in another process finds it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from embedsql.errors import DeclarationError
+from embedsql.naming import MAX_BYTES, ObjectNames
+
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+Quantization = Literal["none", "halfvec"]
+VectorIndex = Literal["hnsw", "none"]
+
+# the largest dimensions that HNSW takes, by the type of the stored vector (pgvector 0.8)
+HNSW_DIMENSIONS: dict[str, int] = {"none": 2000, "halfvec": 4000}
+STORABLE_DIMENSIONS = 16000
+
+
+@dataclass(frozen=True)
+class KeyColumn:
+    """One column of the source's primary key, with its SQL type as ``format_type`` prints it."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """How a text is cut into chunks.
+
+    Attributes:
+        tokens: Most tokens in a chunk, counted by the model's own tokenizer. ``None``: as many as
+            the model reads.
+        overlap: Tokens that neighbouring chunks share.
+    """
+
+    tokens: int | None = None
+    overlap: int = 64
+
+    def __post_init__(self) -> None:
+        if self.tokens is not None and self.tokens < 8:
+            raise DeclarationError(f"chunks of {self.tokens} tokens are too short; take 8 or more")
+        if self.overlap < 0:
+            raise DeclarationError(f"an overlap of {self.overlap} tokens makes no sense")
+        if self.tokens is not None and self.overlap * 2 > self.tokens:
+            raise DeclarationError(
+                f"an overlap of {self.overlap} tokens is more than half of a chunk of "
+                f"{self.tokens}; take at most {self.tokens // 2}"
+            )
+
+
+@dataclass(frozen=True)
+class Hnsw:
+    """Build-time options of an HNSW index. Query-time ones are ``embedsql.search.SearchTuning``.
+
+    Attributes:
+        m: Links of a node. Defaults to 16.
+        ef_construction: Length of the candidate list while building. Defaults to 64.
+    """
+
+    m: int = 16
+    ef_construction: int = 64
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.m <= 100:
+            raise DeclarationError(f"HNSW's m must be 2 to 100, not {self.m}")
+        if not max(4, 2 * self.m) <= self.ef_construction <= 1000:
+            raise DeclarationError(
+                f"HNSW's ef_construction must be at least 2·m ({2 * self.m}) and at most 1000, "
+                f"not {self.ef_construction}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexSpec:
+    """What is embedded, how, and where from.
+
+    Attributes:
+        name: The index; its view and its function bear this name too.
+        table: The source table.
+        schema: The source table's schema.
+        key: The source's primary key, in order.
+        text: The text columns, joined in this order with a blank line between, empty ones left out.
+        model: The embedder, by name: ``sentence-transformers/…``, ``openai:…`` or ``hash:<dims>``.
+        dimensions: Length of a vector.
+        base_url: Where an ``openai:`` model is served. ``None``: api.openai.com.
+        query_prompt: Put before each query. ``None``: the model's own.
+        document_prompt: Put before each chunk. ``None``: the model's own.
+        quantization: How vectors are stored: ``none`` (``vector``) or ``halfvec``.
+        index: The approximate index: ``hnsw`` or ``none`` (exact search).
+        hnsw: Its build-time options.
+        lexical: Text-search configuration of the lexical lane. ``None``: no lexical lane.
+        chunking: ``None``: one vector for each row; a text the model cannot read whole is cut and
+            counted as truncated.
+        max_characters: A row's text is read up to here; longer ones are counted as truncated.
+        notify: Whether triggers wake workers with NOTIFY (polling goes on either way).
+    """
+
+    name: str
+    table: str
+    key: tuple[KeyColumn, ...]
+    text: tuple[str, ...]
+    dimensions: int
+    schema: str = "public"
+    model: str = DEFAULT_MODEL
+    base_url: str | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    quantization: Quantization = "none"
+    index: VectorIndex = "hnsw"
+    hnsw: Hnsw = field(default_factory=Hnsw)
+    lexical: str | None = "english"
+    chunking: Chunking | None = field(default_factory=Chunking)
+    max_characters: int = 200_000
+    notify: bool = True
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if not self.key:
+            raise DeclarationError(f"{self.table!r} has no primary key: embedsql needs one")
+        if not self.text:
+            raise DeclarationError(f"index {self.name!r} names no text column")
+        if len(set(self.text)) != len(self.text):
+            raise DeclarationError(f"index {self.name!r} names a text column twice")
+        if self.quantization not in get_args(Quantization):
+            raise DeclarationError(f"no such quantization: {self.quantization!r}")
+        if self.index not in get_args(VectorIndex):
+            raise DeclarationError(f"no such vector index: {self.index!r}")
+        self._check_key_names()
+        self._check_dimensions()
+
+    @property
+    def names(self) -> ObjectNames:
+        """The names of its database objects (first generation)."""
+        return ObjectNames(self.name)
+
+    @property
+    def vector_type(self) -> str:
+        """The SQL type of a stored vector, ``halfvec(384)`` say."""
+        stored = "vector" if self.quantization == "none" else self.quantization
+        return f"{stored}({self.dimensions})"
+
+    def to_json(self) -> dict[str, Any]:
+        """The declaration as JSON values, for the registry."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> IndexSpec:
+        """The inverse of ``to_json``."""
+        values = dict(stored)
+        values["key"] = tuple(KeyColumn(**column) for column in values["key"])
+        values["text"] = tuple(values["text"])
+        values["hnsw"] = Hnsw(**values["hnsw"])
+        if values["chunking"] is not None:
+            values["chunking"] = Chunking(**values["chunking"])
+        return cls(**values)
+
+    def _check_key_names(self) -> None:
+        taken = {"chunk_seq", "chunk", "embedding"} & {column.name for column in self.key}
+        if taken:
+            raise DeclarationError(
+                f"the key column {sorted(taken)[0]!r} has the name of a column of the index's "
+                "view; rename it, or make the index on a table with another key"
+            )
+
+    def _check_dimensions(self) -> None:
+        if not 1 <= self.dimensions <= STORABLE_DIMENSIONS:
+            raise DeclarationError(
+                f"{self.dimensions} dimensions cannot be stored: pgvector takes 1 to "
+                f"{STORABLE_DIMENSIONS}"
+            )
+        most = HNSW_DIMENSIONS[self.quantization]
+        if self.index == "hnsw" and self.dimensions > most:
+            other = "" if self.quantization == "halfvec" else "store halfvec (up to 4000), or "
+            raise DeclarationError(
+                f"HNSW takes at most {most} dimensions of this type, the model has "
+                f"{self.dimensions}: {other}search exactly with index 'none'"
+            )
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that PostgreSQL would cut, reject or mistake.
+
+    Raises:
+        DeclarationError: With what is wrong.
+    """
+    if not name or "\0" in name:
+        raise DeclarationError("an index needs a name without NUL characters")
+    if len(name.encode()) > MAX_BYTES:
+        raise DeclarationError(f"the index name {name!r} is longer than {MAX_BYTES} bytes")
+
+
+def key_from_types(columns: Sequence[tuple[str, str]]) -> tuple[KeyColumn, ...]:
+    """Key columns from (name, SQL type) pairs."""
+    return tuple(KeyColumn(name, sql_type) for name, sql_type in columns)

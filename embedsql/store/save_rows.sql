@@ -1,0 +1,33 @@
+WITH claimed AS MATERIALIZED (
+    SELECT * FROM unnest({key_parameters}, %(versions)s::bigint[]) WITH ORDINALITY
+        AS k ({key_columns}, version, place)
+), made AS MATERIALIZED (
+    SELECT * FROM unnest(%(places)s::bigint[], %(input_hashes)s::bytea[], %(chunk_counts)s::int[],
+        %(truncated)s::boolean[]) AS m (place, input_hash, chunks, truncated)
+), current AS MATERIALIZED (
+    -- MATERIALIZED, and joined by key: else the planner may hash every text of the whole source
+    SELECT c.place, sha256(convert_to({input}, 'UTF8')) AS input_hash
+    FROM claimed AS c JOIN {source} AS s ON {key_match}
+), agreed AS MATERIALIZED (
+    -- the text is still the one that was embedded
+    SELECT c.*, m.input_hash, m.chunks, m.truncated
+    FROM made AS m JOIN current USING (place, input_hash) JOIN claimed AS c USING (place)
+), gone AS MATERIALIZED (
+    SELECT c.* FROM claimed AS c WHERE NOT EXISTS (SELECT FROM current AS x WHERE x.place = c.place)
+), saved AS (
+    INSERT INTO {row} AS r ({key_columns}, version, input_hash, chunks, truncated)
+    SELECT {key_columns}, version, input_hash, chunks, truncated FROM agreed
+    ON CONFLICT ({key_columns}) DO UPDATE
+        SET version = EXCLUDED.version, input_hash = EXCLUDED.input_hash,
+            chunks = EXCLUDED.chunks, truncated = EXCLUDED.truncated
+        WHERE r.version <= EXCLUDED.version
+    RETURNING {key_columns}
+), removed AS (
+    DELETE FROM {row} AS r USING gone AS g
+    WHERE {row_of_gone} AND r.version <= g.version
+    RETURNING {row_key}
+)
+SELECT a.place::int, 'saved' FROM agreed AS a JOIN saved USING ({key_columns})
+UNION ALL SELECT a.place::int, 'older' FROM agreed AS a
+    WHERE ({agreed_key}) NOT IN (SELECT {key_columns} FROM saved)
+UNION ALL SELECT g.place::int, 'gone' FROM gone AS g

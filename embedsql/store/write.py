@@ -1,0 +1,229 @@
+"""Write a batch and acknowledge it, in one short transaction, guarded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from pgvector import HalfVector, Vector
+from psycopg import sql
+
+from embedsql import sqlfile
+from embedsql.changelog import Batch, ChangeLog
+from embedsql.chunking import Chunk
+from embedsql.registry import RegisteredIndex
+from embedsql.slots import Slots
+
+
+@dataclass(frozen=True)
+class EmbeddedChunk:
+    """A chunk with its vector: a float32 array of shape (dimensions,), or one read back."""
+
+    chunk: Chunk
+    content_hash: bytes
+    vector: Any
+
+
+@dataclass(frozen=True)
+class EmbeddedRow:
+    """What one claimed row became.
+
+    Attributes:
+        place: Position of its key in the batch.
+        input_hash: Of the text that was embedded.
+        chunks: Its chunks; none where the text is blank, ``None`` where the stored ones stand.
+        chunk_count: How many chunks the row has.
+        truncated: Whether some of its text was left out.
+    """
+
+    place: int
+    input_hash: bytes
+    chunks: Sequence[EmbeddedChunk] | None
+    chunk_count: int
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why one claimed row could not be embedded. Holds no text of the row."""
+
+    place: int
+    permanent: bool
+    error_class: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a write did, in numbers of keys."""
+
+    saved: int
+    gone: int
+    changed_meanwhile: int
+    failed: int
+
+
+class Vectors:
+    """Writes the vectors of one index.
+
+    Args:
+        index: The index.
+        max_attempts: Failures of one version of a row before it becomes a dead letter.
+    """
+
+    def __init__(self, index: RegisteredIndex, max_attempts: int = 5) -> None:
+        self._index = index
+        self._max_attempts = max_attempts
+        slots = Slots(index.spec, index.names)
+        self._lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(slots.source)
+        self._save_rows = _filled("save_rows.sql", slots)
+        self._delete_surplus = _filled("delete_surplus.sql", slots)
+        self._save_chunks = _filled("save_chunks.sql", slots)
+        self._acknowledge = _filled("acknowledge.sql", slots)
+        self._park = _filled("park.sql", slots)
+
+    def write(
+        self,
+        connection: psycopg.Connection,
+        log: ChangeLog,
+        batch: Batch,
+        rows: Sequence[EmbeddedRow],
+        failures: Sequence[Failure] = (),
+    ) -> Outcome:
+        """Store what still agrees with the source, remove what is gone, park what failed.
+
+        Keys whose text changed meanwhile are neither written nor acknowledged: they stay logged.
+
+        Raises:
+            LeaseLostError: Another worker owns the batch; nothing was written.
+        """
+        with connection.transaction():
+            connection.execute("SET LOCAL row_security = off")
+            connection.execute("SET LOCAL lock_timeout = '5s'")
+            # The source first, as a user's TRUNCATE does before its trigger empties our tables:
+            # the other way round, the two could deadlock.
+            connection.execute(self._lock)
+            log.fence(connection, batch)
+            outcome = self._save(connection, batch, rows)
+            settled = {place for place, what in outcome.items() if what != "failed"}
+            lost = [failure for failure in failures if failure.place not in settled]
+            self._park_failures(connection, batch, lost)
+        kinds = list(outcome.values())
+        saved, gone = kinds.count("saved") + kinds.count("older"), kinds.count("gone")
+        changed = len(batch.keys) - saved - gone - len(lost)
+        return Outcome(saved, gone, changed, len(lost))
+
+    def _save(
+        self, connection: psycopg.Connection, batch: Batch, rows: Sequence[EmbeddedRow]
+    ) -> Mapping[int, str]:
+        values = {
+            **batch.key_arrays(),
+            "versions": list(batch.versions),
+            "places": [row.place + 1 for row in rows],
+            "input_hashes": [row.input_hash for row in rows],
+            "chunk_counts": [row.chunk_count for row in rows],
+            "truncated": [row.truncated for row in rows],
+        }
+        found = connection.execute(self._save_rows, values).fetchall()
+        outcome = {place - 1: what for place, what in found}
+        saved = [row for row in rows if outcome.get(row.place) == "saved"]
+        gone = [place for place, what in outcome.items() if what == "gone"]
+        self._replace_chunks(connection, batch, saved, gone)
+        self._acknowledge_keys(connection, batch, sorted(outcome))
+        return outcome
+
+    def _replace_chunks(
+        self,
+        connection: psycopg.Connection,
+        batch: Batch,
+        saved: Sequence[EmbeddedRow],
+        gone: Sequence[int],
+    ) -> None:
+        rewritten = [row for row in saved if row.chunks is not None]
+        places = [row.place for row in rewritten] + list(gone)
+        if places:
+            counts = [row.chunk_count for row in rewritten] + [0] * len(gone)
+            values = {**_keys_at(batch, places), "chunk_counts": counts}
+            connection.execute(self._delete_surplus, values)
+        chunks = [
+            (row.place, sequence, embedded)
+            for row in rewritten
+            for sequence, embedded in enumerate(row.chunks or ())
+        ]
+        if not chunks:
+            return
+        wrap = Vector if self._index.spec.quantization == "none" else HalfVector
+        values = {
+            **_keys_at(batch, [place for place, _, _ in chunks]),
+            "chunk_seqs": [sequence for _, sequence, _ in chunks],
+            "starts": [embedded.chunk.start for _, _, embedded in chunks],
+            "content_hashes": [embedded.content_hash for _, _, embedded in chunks],
+            "texts": [embedded.chunk.text for _, _, embedded in chunks],
+            "headings": [embedded.chunk.heading for _, _, embedded in chunks],
+            "embeddings": [
+                embedded.vector if isinstance(embedded.vector, wrap) else wrap(embedded.vector)
+                for _, _, embedded in chunks
+            ],
+        }
+        connection.execute(self._save_chunks, values)
+
+    def _acknowledge_keys(
+        self, connection: psycopg.Connection, batch: Batch, places: Sequence[int]
+    ) -> None:
+        if not places:
+            return
+        values = {
+            **_keys_at(batch, places),
+            "versions": [batch.versions[place] for place in places],
+            "seqs": list(batch.seqs),
+            "index_id": self._index.index_id,
+        }
+        connection.execute(self._acknowledge, values)
+
+    def _park_failures(
+        self, connection: psycopg.Connection, batch: Batch, failures: Sequence[Failure]
+    ) -> None:
+        if not failures:
+            return
+        places = [failure.place for failure in failures]
+        values = {
+            **_keys_at(batch, places),
+            "versions": [batch.versions[place] for place in places],
+            "permanent": [failure.permanent for failure in failures],
+            "classes": [failure.error_class for failure in failures],
+            "errors": [failure.error[:1000].replace("\0", "") for failure in failures],
+            "seqs": list(batch.seqs),
+            "index_id": self._index.index_id,
+            "max_attempts": self._max_attempts,
+        }
+        connection.execute(self._park, values)
+
+
+def _keys_at(batch: Batch, places: Sequence[int]) -> dict[str, list[Any]]:
+    return {
+        name: [values[place] for place in places] for name, values in batch.key_arrays().items()
+    }
+
+
+def _filled(name: str, slots: Slots) -> sql.Composed:
+    return sqlfile.statement(
+        __package__,
+        name,
+        log=slots.log,
+        row=slots.row,
+        chunk=slots.chunk,
+        source=slots.source,
+        input=slots.input_expression("s"),
+        key_parameters=slots.key_parameters,
+        key_columns=slots.key_columns,
+        agreed_key=slots.own_key_of("a"),
+        row_key=slots.own_key_of("r"),
+        row_of_gone=slots.same_key("r", "g"),
+        chunk_of_key=slots.same_key("c", "k"),
+        key_match=slots.key_match("s", "c"),
+        key_json=slots.key_json,
+        lexemes=slots.lexemes_expression,
+        vector_array=sqlfile.raw(slots.spec.vector_type.partition("(")[0] + "[]"),
+    )

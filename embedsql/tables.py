@@ -1,0 +1,95 @@
+"""The tables of a search, as SQLAlchemy sees them: the source, and the view of its chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pgvector.sqlalchemy import HALFVEC, VECTOR
+from sqlalchemy import Column, Integer, MetaData, Table, Text, inspect
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.orm import Mapper
+from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql.selectable import FromClause
+from sqlalchemy.types import TypeEngine
+
+from embedsql.errors import DeclarationError
+from embedsql.naming import SCHEMA, ObjectNames, key_columns
+from embedsql.spec import KeyColumn, Quantization
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is searched: a mapped class or a ``Table``.
+
+    Attributes:
+        entity: As the caller gave it; results carry it.
+        table: Its table.
+        key: The primary key's columns, in order.
+    """
+
+    entity: Any
+    table: Table
+    key: tuple[ColumnElement[Any], ...]
+
+    @property
+    def key_types(self) -> tuple[KeyColumn, ...]:
+        """The key's names and SQL types."""
+        dialect = postgresql.dialect()
+        return tuple(
+            KeyColumn(column.name, str(column.type.compile(dialect=dialect)).lower())
+            for column in self.table.primary_key.columns
+        )
+
+
+def source_of(entity: Any) -> Source:
+    """The source that a mapped class or a ``Table`` stands for.
+
+    Raises:
+        DeclarationError: It is neither, or has no primary key.
+    """
+    if isinstance(entity, Table):
+        table, key = entity, tuple(entity.primary_key.columns)
+    else:
+        mapper = inspect(entity, raiseerr=False)
+        if not isinstance(mapper, Mapper) or not isinstance(mapper.local_table, Table):
+            raise DeclarationError(
+                f"{entity!r} is neither a mapped class nor a Table: give the one whose rows "
+                "are searched"
+            )
+        table = mapper.local_table
+        key = tuple(
+            getattr(entity, mapper.get_property_by_column(column).key)
+            for column in table.primary_key.columns
+        )
+    if not key:
+        raise DeclarationError(f"the table {table.name!r} has no primary key")
+    return Source(entity, table, key)
+
+
+def chunk_table(
+    index: str, key_types: Sequence[TypeEngine[Any]], quantization: Quantization
+) -> Table:
+    """The view of an index's chunks that searches read; one row a chunk."""
+    vector: TypeEngine[Any] = VECTOR() if quantization == "none" else HALFVEC()
+    columns: list[Column[Any]] = [
+        Column(name, kind)
+        for name, kind in zip(key_columns(len(key_types)), key_types, strict=True)
+    ]
+    return Table(
+        ObjectNames(index).chunk_view,
+        MetaData(schema=SCHEMA),
+        *columns,
+        Column("chunk_seq", Integer),
+        Column("start_offset", Integer),
+        Column("chunk", Text),
+        Column("lexemes", TSVECTOR),
+        Column("embedding", vector),
+    )
+
+
+def own_key(selectable: FromClause, count: int) -> tuple[ColumnElement[Any], ...]:
+    """Our key columns of a chunk table, or of a CTE that carries them."""
+    return tuple(selectable.c[name] for name in key_columns(count))
