@@ -92,6 +92,14 @@ class Slots:
         return sqlfile.comma(sql.Identifier(column.name) for column in self.spec.key)
 
     @cached_property
+    def source_key_as_own(self) -> sql.Composed:
+        """``id AS key_1``"""
+        return sqlfile.comma(
+            sql.SQL("{} AS {}").format(sql.Identifier(column.name), sql.Identifier(own))
+            for own, column in zip(self.own_key, self.spec.key, strict=True)
+        )
+
+    @cached_property
     def view_key(self) -> sql.Composed:
         """``s.id``: the key in the index's view."""
         return sqlfile.comma(sql.Identifier("s", column.name) for column in self.spec.key)

@@ -22,7 +22,7 @@ def read(package: str, name: str) -> str:
     return (importlib.resources.files(package) / name).read_text(encoding="utf-8")
 
 
-def statement(package: str, name: str, **slots: sql.Composable) -> sql.Composed:
+def statement(package: str, name: str, /, **slots: sql.Composable) -> sql.Composed:
     """The file ``name`` of ``package`` with its slots filled."""
     return sql.SQL(cast(LiteralString, read(package, name))).format(**slots)
 

@@ -85,4 +85,4 @@ def _reciprocal_rank_fusion(target: Target, query: Query, dense: CTE, lexical: C
 
 
 def _share(rank: ColumnElement[Any], weight: float, constant: int) -> ColumnElement[Any]:
-    return func.coalesce(cast(weight, Double) / (constant + rank), 0.0)
+    return func.coalesce(cast(weight, Double) / cast(constant + rank, Double), 0.0)

@@ -1,0 +1,55 @@
+"""The ``embedsql`` command: thin functions over the library.
+
+Exit codes: 0 success; 1 a failure, said in one line; 2 bad usage; 3 the data is not as it should
+be (``worker --drain`` with dead letters, ``verify`` with findings).
+"""
+
+from __future__ import annotations
+
+import sys
+
+import psycopg
+import sqlalchemy.exc
+import typer
+
+from embedsql.cli import database, declare, query, queue, work
+from embedsql.errors import EmbedsqlError
+
+app = typer.Typer(
+    name="embedsql",
+    help="Semantic search inside the PostgreSQL your application already has.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(database.app, name="db")
+declare.add_to(app)
+work.add_to(app)
+query.add_to(app)
+queue.add_to(app)
+
+
+def main() -> None:
+    """Run the command line; every expected failure becomes one line and exit code 1."""
+    try:
+        app()
+    except EmbedsqlError as error:
+        _fail(str(error))
+    except (psycopg.Error, sqlalchemy.exc.DBAPIError) as error:
+        _fail(_server_words(error))
+    except BrokenPipeError:  # the reader of our output left, as `| head` does
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"embedsql: {' '.join(message.split())}", err=True)
+    sys.exit(1)
+
+
+def _server_words(error: psycopg.Error | sqlalchemy.exc.DBAPIError) -> str:
+    original = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
+    diagnostic = getattr(original, "diag", None)
+    words = getattr(diagnostic, "message_primary", None) or str(original)
+    hint = getattr(diagnostic, "message_hint", None)
+    return f"the database said: {words}" + (f" ({hint})" if hint else "")

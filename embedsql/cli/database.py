@@ -1,0 +1,42 @@
+"""``embedsql db``: the embedded server."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from embedsql.cli.options import Json, note, print_json
+from embedsql.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="The embedded PostgreSQL (EMBEDSQL_HOME moves it).")
+
+
+@app.command()
+def start() -> None:
+    """Start it, unless it runs already, and print its URL."""
+    typer.echo(Settings().embedded_server().start())
+
+
+@app.command()
+def stop() -> None:
+    """Stop it."""
+    stopped = Settings().embedded_server().stop()
+    note("stopped" if stopped else "it was not running")
+
+
+@app.command()
+def url() -> None:
+    """Print its URL, for psql, SQLAlchemy and DATABASE_URL alike."""
+    typer.echo(Settings().embedded_server().url)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Whether it runs, and where its files are."""
+    found = Settings().embedded_server().status()
+    if as_json:
+        print_json(asdict(found))
+        return
+    typer.echo(f"running (pid {found.pid})" if found.running else "not running")
+    typer.echo(f"data  {found.data}\nlog   {found.log}\nurl   {found.url}")

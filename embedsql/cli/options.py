@@ -1,0 +1,54 @@
+"""Options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from rich.console import Console
+
+from embedsql.database import connect
+from embedsql.installation import require_installed
+from embedsql.settings import Settings
+
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        help="SQLAlchemy or libpq spelling. Default: EMBEDSQL_DATABASE_URL, DATABASE_URL, else "
+        "the embedded server.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+PrintSql = Annotated[bool, typer.Option("--sql", help="Print the SQL instead of running it.")]
+IndexName = Annotated[str, typer.Argument(metavar="INDEX", help="A semantic index, by name.")]
+
+progress_console = Console(stderr=True)
+console = Console(highlight=False, soft_wrap=True)
+
+
+def conninfo(database_url: str | None) -> str:
+    """Where the database is; see ``Settings.conninfo``."""
+    return Settings().conninfo(database_url)
+
+
+def open_database(database_url: str | None) -> psycopg.Connection:
+    """An autocommit connection to a database that has the kit's schema."""
+    connection = connect(conninfo(database_url))
+    require_installed(connection)
+    return connection
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout; what JSON has no word for (UUID, date, …) as a string."""
+    json.dump(document, sys.stdout, ensure_ascii=False, default=str)
+    sys.stdout.write("\n")
+
+
+def note(message: str) -> None:
+    """A line for the person at the terminal, on stderr."""
+    typer.echo(message, err=True)

@@ -1,0 +1,146 @@
+"""``embedsql worker | status | verify``: keeping vectors and rows in agreement."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import asdict
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from embedsql import registry
+from embedsql.cli.logs import configure_logging
+from embedsql.cli.options import (
+    DatabaseUrl,
+    Json,
+    conninfo,
+    console,
+    note,
+    open_database,
+    print_json,
+    progress_console,
+)
+from embedsql.cli.progress import drain_progress
+from embedsql.settings import Settings
+from embedsql.verify import Verdict, verify_index
+from embedsql.worker import Worker, WorkerOptions
+
+DISAGREES = 3
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("worker")(worker)
+    app.command("status")(status)
+    app.command("verify")(verify)
+
+
+def worker(
+    drain: Annotated[bool, typer.Option("--drain", help="End when nothing is left to do.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, max=10_000, help="Rows claimed at once.")] = 128,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of a local model. Default: its choice.")
+    ] = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Embed new and changed rows until SIGTERM.
+
+    With --drain, exit code 0 if every row is embedded, 3 if there are dead letters, 1 if an
+    index could not be worked on.
+    """
+    configure_logging()
+    settings = Settings()
+    key = settings.openai_api_key
+    options = WorkerOptions(
+        batch_size=batch_size,
+        drain=drain,
+        threads=threads,
+        api_key=key.get_secret_value() if key else None,
+    )
+    info = settings.conninfo(database_url)
+    with drain_progress(info, enabled=drain and progress_console.is_terminal) as advance:
+        running = Worker(info, options, on_batch=advance)
+        _stop_on_signals(running)
+        report = running.run()
+    if not drain:
+        return
+    note(
+        f"{report.saved} rows embedded, {report.removed} removed; {report.embedded} chunks "
+        f"through the model, {report.reused} reused"
+    )
+    if report.problems:
+        raise typer.Exit(1)
+    with open_database(database_url) as connection:
+        if any(index.dead for index in registry.status(connection)):
+            note("there are dead letters: embedsql dead list")
+            raise typer.Exit(DISAGREES)
+
+
+def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
+    """What stands in each index: rows, chunks, what waits, what failed."""
+    with open_database(database_url) as connection:
+        found = registry.status(connection)
+    if as_json:
+        print_json({"indexes": [asdict(index) for index in found]})
+        return
+    table = Table("index", *(("rows chunks pending leased dead blank truncated oldest size").split()))
+    for index in found:
+        age = index.oldest_pending_seconds
+        table.add_row(
+            index.index,
+            *(
+                str(count)
+                for count in (
+                    index.rows,
+                    index.chunks,
+                    index.pending,
+                    index.leased,
+                    index.dead,
+                    index.blank,
+                    index.truncated,
+                )
+            ),
+            "" if age is None else f"{age:.0f} s",
+            f"{index.bytes / 1e6:.1f} MB",
+        )
+    console.print(table)
+    for index in found:
+        if index.problem:
+            console.print(f"{index.index} is left alone: {index.problem}", markup=False)
+
+
+def verify(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Log again what is wrong, for a worker to mend.")
+    ] = False,
+    as_json: Json = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Check that every row's vectors agree with its current text; exit code 3 if not."""
+    with open_database(database_url) as connection:
+        verdicts = {
+            index.spec.name: verify_index(connection, index, repair=repair)
+            for index in registry.all_indexes(connection)
+        }
+    total = sum(verdicts.values(), Verdict())
+    if as_json:
+        print_json({"ok": total.ok, **asdict(total)})
+    else:
+        for name, verdict in verdicts.items():
+            counts = ", ".join(f"{count} {what}" for what, count in asdict(verdict).items() if count)
+            typer.echo(f"{name}: {counts or 'all rows agree with their vectors'}")
+    if not total.ok:
+        raise typer.Exit(DISAGREES)
+
+
+def _stop_on_signals(running: Worker) -> None:
+    def stop(signum: int, frame: FrameType | None) -> None:
+        running.stop()
+        # asked twice: at once; leases and the log are made for that
+        signal.signal(signum, lambda *_: os._exit(128 + signum))
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)

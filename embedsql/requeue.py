@@ -1,0 +1,79 @@
+"""Put rows back into the change log by hand, and look at what failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from embedsql import sqlfile
+from embedsql.registry import RegisteredIndex, find_index
+from embedsql.slots import Slots
+
+
+def requeue_rows(connection: psycopg.Connection, index: RegisteredIndex, where: str | None) -> int:
+    """Log rows again and forget what was embedded of them, so that they are embedded anew.
+
+    Args:
+        connection: In autocommit mode.
+        index: The index.
+        where: An SQL condition on the source's columns, from someone who may run SQL anyway.
+
+    Returns:
+        How many rows.
+    """
+    slots = Slots(index.spec, index.names)
+    condition = sqlfile.raw(f"({where})" if where else "true")
+    chosen = sql.SQL("SELECT {} FROM {} WHERE {}").format(
+        slots.source_key_as_own, slots.source, condition
+    )
+    with connection.transaction():
+        # the stored hash no longer matches, and no equal text's vector is reused: the model runs
+        connection.execute(
+            sql.SQL("UPDATE {} SET input_hash = '' WHERE ({}) IN ({})").format(
+                slots.row, slots.key_columns, chosen
+            )
+        )
+        connection.execute(
+            sql.SQL("UPDATE {} SET content_hash = '' WHERE ({}) IN ({})").format(
+                slots.chunk, slots.key_columns, chosen
+            )
+        )
+        return connection.execute(
+            sql.SQL("INSERT INTO {} ({}) {}").format(slots.log, slots.key_columns, chosen)
+        ).rowcount
+
+
+def dead_letters(connection: psycopg.Connection, index: str | None) -> list[dict[str, Any]]:
+    """The dead letters, of all indexes or one.
+
+    Raises:
+        IndexNotFoundError: There is none of this name.
+    """
+    if index is not None:
+        find_index(connection, index)
+    cursor = connection.cursor(row_factory=dict_row)
+    return cursor.execute(
+        "SELECT * FROM embedsql.dead_letter "
+        "WHERE index = coalesce(%(index)s::text, index) ORDER BY index, since",
+        {"index": index},
+    ).fetchall()
+
+
+def drop_dead_letters(connection: psycopg.Connection, index: str | None) -> int:
+    """Forget the dead letters, of all indexes or one.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        IndexNotFoundError: There is none of this name.
+    """
+    index_id = None if index is None else find_index(connection, index).index_id
+    return connection.execute(
+        "DELETE FROM embedsql.failure "
+        "WHERE dead AND index_id = coalesce(%(index_id)s::int, index_id)",
+        {"index_id": index_id},
+    ).rowcount

@@ -1,0 +1,80 @@
+"""Check that every row's vectors agree with its current text, and mend what does not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import psycopg
+
+from embedsql import sqlfile
+from embedsql.registry import RegisteredIndex
+from embedsql.slots import Slots
+
+_file = partial(sqlfile.statement, __name__)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found, in numbers of rows.
+
+    Attributes:
+        missing: Rows with text and without vectors.
+        stale: Rows whose vectors were made of another text, or not of all of it.
+        orphans: Vectors whose row is gone.
+        pending: Keys that wait in the change log or for their next attempt.
+        dead: Dead letters.
+        repaired: Keys logged again, where that was asked for.
+    """
+
+    missing: int = 0
+    stale: int = 0
+    orphans: int = 0
+    pending: int = 0
+    dead: int = 0
+    repaired: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is wrong and nothing waits."""
+        return not (self.missing or self.stale or self.orphans or self.pending or self.dead)
+
+    def __add__(self, other: Verdict) -> Verdict:
+        ours, theirs = asdict(self), asdict(other)
+        return Verdict(**{name: ours[name] + theirs[name] for name in ours})
+
+
+def verify_index(
+    connection: psycopg.Connection, index: RegisteredIndex, *, repair: bool = False
+) -> Verdict:
+    """Compare an index with its source, in one snapshot; reads every text once, on the server.
+
+    Args:
+        connection: In autocommit mode.
+        index: The index.
+        repair: Log again what is wrong and not logged yet, for a worker to mend.
+    """
+    slots = Slots(index.spec, index.names)
+    findings = _file(
+        "findings.sql",
+        source=slots.source,
+        source_key_of_s=slots.view_key,
+        source_key_as_own=slots.source_key_as_own,
+        input=slots.input_expression("s"),
+        key_columns=slots.key_columns,
+        chunk=slots.chunk,
+        row=slots.row,
+    )
+    fill = {"findings": findings, "log": slots.log, "key_columns": slots.key_columns}
+    values = {"index_id": index.index_id}
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute("SET LOCAL row_security = off")
+        found = connection.execute(_file("count.sql", **fill), values).fetchone()
+        assert found is not None
+        repaired = 0
+        if repair:
+            statement = _file("repair.sql", **fill, key_json=slots.key_json)
+            repaired = connection.execute(statement, values).rowcount
+    missing, stale, orphans, pending, dead = found
+    return Verdict(missing, stale, orphans, pending, dead, repaired)

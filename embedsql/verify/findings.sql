@@ -1,0 +1,20 @@
+-- Every key that the source or our tables know, with what is there and what should be.
+WITH expected AS (
+    SELECT {source_key_as_own}, input, sha256(convert_to(input, 'UTF8')) AS input_hash
+    FROM (SELECT {source_key_of_s}, {input} AS input FROM {source} AS s) AS s
+), stored AS (
+    SELECT {key_columns}, count(*) AS chunks FROM {chunk} GROUP BY {key_columns}
+), compared AS (
+    SELECT {key_columns}, e.input IS NOT NULL AS in_source, coalesce(e.input, '') = '' AS blank,
+           coalesce(s.chunks, 0) AS chunks, r.version IS NOT NULL AS in_rows,
+           r.input_hash IS NOT DISTINCT FROM e.input_hash AND r.chunks = s.chunks AS agrees
+    FROM expected AS e
+    FULL JOIN stored AS s USING ({key_columns})
+    FULL JOIN {row} AS r USING ({key_columns})
+)
+SELECT {key_columns},
+       CASE WHEN NOT in_source THEN 'orphan'
+            WHEN chunks = 0 AND NOT blank THEN 'missing'
+            WHEN chunks > 0 AND agrees IS NOT TRUE THEN 'stale' END AS finding
+FROM compared
+WHERE NOT in_source OR (chunks = 0 AND NOT blank) OR (chunks > 0 AND agrees IS NOT TRUE)
