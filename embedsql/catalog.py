@@ -55,7 +55,7 @@ class SourceTable:
 
 
 def describe_source(connection: psycopg.Connection, table: str) -> SourceTable:
-    """Find a table by the name a user gave: ``article``, ``app.article``, ``"Article"``, ``Article``.
+    """Find a table by the name a user gave: ``article``, ``app.article``, ``"Article"``.
 
     Args:
         connection: Its search_path decides where an unqualified name is looked for.
@@ -80,7 +80,7 @@ def describe_source(connection: psycopg.Connection, table: str) -> SourceTable:
             f"the table {table!r} has no primary key; add one (ALTER TABLE … ADD PRIMARY KEY), "
             "so that vectors can be matched with their rows"
         )
-    columns = dict(cursor.execute(_COLUMNS, [oid]).fetchall())
+    columns: dict[str, str] = dict(cursor.execute(_COLUMNS, [oid]).fetchall())
     return SourceTable(schema, name, kind == "p", key, columns)
 
 

@@ -22,8 +22,7 @@ DEFAULTS = {
 
 
 def conninfo(url: str) -> str:
-    """A libpq connection string from a URL in SQLAlchemy's or libpq's spelling, or from
-    ``host=… dbname=…``.
+    """A libpq connection string from any spelling: SQLAlchemy's, libpq's, ``host=… dbname=…``.
 
     Raises:
         ConfigurationError: It is none of these. The message does not repeat the URL, which may

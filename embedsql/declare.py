@@ -22,9 +22,7 @@ from embedsql.spec import IndexSpec
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
 
 
-def check_declaration(
-    connection: psycopg.Connection, spec: IndexSpec, source: SourceTable
-) -> None:
+def check_declaration(connection: psycopg.Connection, spec: IndexSpec, source: SourceTable) -> None:
     """Refuse a declaration that this database cannot carry.
 
     Raises:

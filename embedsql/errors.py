@@ -1,24 +1,24 @@
 """The errors of embedsql, one tree::
 
-    EmbedsqlError
-    ├── ConfigurationError        a setting, URL or option is wrong
-    │   ├── MissingExtraError     an optional package is not installed (also an ImportError)
-    │   ├── UnknownModelError     no embedder goes by this name, or its weights are not to be had
-    │   └── SpaceMismatchError    two vectors' spaces differ: model, dimensions, prompts, ...
-    ├── DeclarationError          a semantic index that cannot be (also a ValueError)
-    ├── DatabaseError             the database is not as it must be
-    │   ├── ConnectionFailedError no connection could be made
-    │   ├── ExtensionError        pgvector is missing or too old
-    │   └── SchemaVersionError    the kit's schema is not installed, or of another version
-    ├── IndexNotFoundError        no semantic index has this name (also a LookupError)
-    ├── QueryError                a search that cannot be run (also a ValueError)
-    ├── InputFileError            a file of queries or judgements cannot be read
-    ├── EmbeddingError            texts did not become vectors
-    │   ├── TextRejectedError     the text is at fault: trying again is no use
-    │   ├── ProviderError         the provider is at fault: wait and try again
-    │   └── BadVectorsError       NaN, zero, or of the wrong shape
-    ├── LeaseLostError            another worker owns the batch now; nothing was written
-    └── EmbeddedPostgresError     the embedded server cannot run here
+EmbedsqlError
+├── ConfigurationError        a setting, URL or option is wrong
+│   ├── MissingExtraError     an optional package is not installed (also an ImportError)
+│   ├── UnknownModelError     no embedder goes by this name, or its weights are not to be had
+│   └── SpaceMismatchError    two vectors' spaces differ: model, dimensions, prompts, ...
+├── DeclarationError          a semantic index that cannot be (also a ValueError)
+├── DatabaseError             the database is not as it must be
+│   ├── ConnectionFailedError no connection could be made
+│   ├── ExtensionError        pgvector is missing or too old
+│   └── SchemaVersionError    the kit's schema is not installed, or of another version
+├── IndexNotFoundError        no semantic index has this name (also a LookupError)
+├── QueryError                a search that cannot be run (also a ValueError)
+├── InputFileError            a file of queries or judgements cannot be read
+├── EmbeddingError            texts did not become vectors
+│   ├── TextRejectedError     the text is at fault: trying again is no use
+│   ├── ProviderError         the provider is at fault: wait and try again
+│   └── BadVectorsError       NaN, zero, or of the wrong shape
+├── LeaseLostError            another worker owns the batch now; nothing was written
+└── EmbeddedPostgresError     the embedded server cannot run here
 """
 
 from __future__ import annotations

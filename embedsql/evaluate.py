@@ -82,9 +82,8 @@ def evaluate(queries: Sequence[JudgedQuery], search: SearchKeys) -> Evaluation:
     measures = [nDCG @ 10, R @ DEPTH, RR @ 10]
     found = ir_measures.calc_aggregate(measures, judgements, run)
     p50, p95 = np.percentile(milliseconds, [50, 95])
-    return Evaluation(
-        len(queries), *(float(found[measure]) for measure in measures), float(p50), float(p95)
-    )
+    ndcg, recall, mrr = (float(found[measure]) for measure in measures)
+    return Evaluation(len(queries), ndcg, recall, mrr, float(p50), float(p95))
 
 
 def read_judged_queries(queries: Path, judgements: Path) -> list[JudgedQuery]:

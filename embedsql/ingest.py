@@ -88,9 +88,7 @@ class Ingest:
         rows = [self._chunked(source) for source in self._texts.read(connection, batch)]
         hashes = {hash_content(chunk) for row in rows for chunk in row.chunks or ()}
         vectors = self._texts.reusable(connection, hashes)
-        reused = sum(
-            hash_content(chunk) in vectors for row in rows for chunk in row.chunks or ()
-        )
+        reused = sum(hash_content(chunk) in vectors for row in rows for chunk in row.chunks or ())
         return PreparedBatch(batch, rows, vectors, reused)
 
     def embed(self, prepared: PreparedBatch) -> list[Failure]:
@@ -164,8 +162,9 @@ class Ingest:
 
 
 def hash_content(chunk: Chunk) -> bytes:
-    """Digest of exactly what is embedded; 16 bytes. One table holds vectors of one space only, so
-    the space needs no part in it.
+    """Digest of exactly what is embedded; 16 bytes.
+
+    One table holds vectors of one space only, so the space needs no part in it.
     """
     return hashlib.sha256(chunk.content.encode("utf-8", "surrogatepass")).digest()[:16]
 
@@ -179,9 +178,7 @@ def _embedded(row: PreparedRow, vectors: dict[bytes, Any]) -> EmbeddedRow:
         for chunk in row.chunks
         for content_hash in (hash_content(chunk),)
     ]
-    return EmbeddedRow(
-        row.source.place, row.source.input_hash, chunks, len(chunks), row.truncated
-    )
+    return EmbeddedRow(row.source.place, row.source.input_hash, chunks, len(chunks), row.truncated)
 
 
 def _failure(place: int, error: Exception) -> Failure:

@@ -48,7 +48,5 @@ def ensure_vector_index(connection: psycopg.Connection, index: RegisteredIndex) 
         log.info("building the vector index of %s", index.spec.name)
         connection.execute(statement.encode())
     finally:
-        connection.execute(
-            "SELECT pg_advisory_unlock(hashtext('embedsql vector index'), %s)", lock
-        )
+        connection.execute("SELECT pg_advisory_unlock(hashtext('embedsql vector index'), %s)", lock)
     return True

@@ -82,7 +82,8 @@ class ObjectNames:
 
 
 def key_columns(count: int) -> list[str]:
-    """The key's columns in our own tables: ``key_1``, ``key_2``, ... whatever the source calls
-    them, so that a source column named ``chunk`` or ``version`` collides with nothing.
+    """The key's columns in our own tables: ``key_1``, ``key_2``, ...
+
+    Whatever the source calls them, so that one named ``chunk`` collides with nothing.
     """
     return [f"key_{position}" for position in range(1, count + 1)]

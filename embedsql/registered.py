@@ -128,6 +128,5 @@ class RegisteredSearch:
         if len(values) == 1:
             return values[0]
         return {
-            column.name: value
-            for column, value in zip(self._index.spec.key, values, strict=True)
+            column.name: value for column, value in zip(self._index.spec.key, values, strict=True)
         }

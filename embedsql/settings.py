@@ -34,8 +34,9 @@ class Settings(BaseSettings):
         return EmbeddedServer(self.home)
 
     def conninfo(self, database_url: str | None = None) -> str:
-        """Where the database is: the argument, else the environment, else the embedded server,
-        which is started if need be.
+        """Where the database is: the argument, else the environment, else the embedded server.
+
+        The embedded server is started if need be.
 
         Raises:
             ConfigurationError: The URL cannot be read.

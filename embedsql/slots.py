@@ -113,7 +113,9 @@ class Slots:
     def key_match(self, source: str, own: str) -> sql.Composed:
         """``s.id = c.key_1``: the source row of one of our rows."""
         return sqlfile.conjunction(
-            sql.SQL("{} = {}").format(sql.Identifier(source, column.name), sql.Identifier(own, name))
+            sql.SQL("{} = {}").format(
+                sql.Identifier(source, column.name), sql.Identifier(own, name)
+            )
             for name, column in zip(self.own_key, self.spec.key, strict=True)
         )
 
@@ -164,12 +166,12 @@ class Slots:
         return "PLAIN" if fits else "EXTERNAL"
 
     def input_expression(self, source: str) -> sql.Composed:
-        """The text that is embedded of a source row: its columns, joined; '' where all are blank."""
+        """The text that is embedded of a source row: its columns, joined; '' where blank."""
         columns = sqlfile.comma(_trimmed(source, name) for name in self.spec.text)
         return sql.SQL(r"concat_ws(E'\n\n', {})").format(columns)
 
     def heading_expression(self, source: str) -> sql.Composable:
-        """What every chunk should know of: the first of several text columns; '' for a single one."""
+        """What every chunk should know of: the first of several columns; '' for a single one."""
         if len(self.spec.text) == 1:
             return sql.SQL("''::text")
         return sql.SQL("coalesce({}, '')").format(_trimmed(source, self.spec.text[0]))
@@ -179,9 +181,9 @@ class Slots:
         """The lexemes of a chunk and its heading; null where the index has no lexical lane."""
         if self.spec.lexical is None:
             return sql.SQL("NULL::tsvector")
-        return sql.SQL(r"to_tsvector({}::regconfig, concat_ws(E'\n\n', nullif(heading, ''), chunk))").format(
-            sql.Literal('"' + self.spec.lexical.replace('"', '""') + '"')
-        )
+        return sql.SQL(
+            r"to_tsvector({}::regconfig, concat_ws(E'\n\n', nullif(heading, ''), chunk))"
+        ).format(sql.Literal('"' + self.spec.lexical.replace('"', '""') + '"'))
 
     @cached_property
     def key_json(self) -> sql.Composed:

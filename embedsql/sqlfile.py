@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+import re
 from collections.abc import Iterable
-from typing import LiteralString, cast
 
 from psycopg import sql
 
@@ -24,7 +24,31 @@ def read(package: str, name: str) -> str:
 
 def statement(package: str, name: str, /, **slots: sql.Composable) -> sql.Composed:
     """The file ``name`` of ``package`` with its slots filled."""
-    return sql.SQL(cast(LiteralString, read(package, name))).format(**slots)
+    return sql.SQL(read(package, name)).format(**slots)
+
+
+def script(package: str, name: str, /, **slots: sql.Composable) -> list[sql.Composed]:
+    """The statements of the file ``name`` of ``package``, each with its slots filled."""
+    return [sql.SQL(part).format(**slots) for part in split(read(package, name))]
+
+
+def split(script: str) -> list[str]:
+    """The statements of a file of ours; what fills its slots is never split.
+
+    Each ends with a line that ends in a semicolon, outside a body between dollar tags.
+    """
+    statements, lines, tag = [], [], ""
+    for line in script.splitlines():
+        for found in re.findall(r"\$\w*\$", line):
+            if not tag:
+                tag = found
+            elif tag == found:
+                tag = ""
+        lines.append(line)
+        if not tag and line.endswith(";"):
+            statements.append("\n".join(lines).strip())
+            lines = []
+    return statements
 
 
 def text(statement: sql.Composable) -> str:
@@ -39,7 +63,7 @@ def kit(name: str) -> sql.Identifier:
 
 def raw(words: str) -> sql.SQL:
     """SQL text that we wrote or that the server's catalogue printed (a type's name, say)."""
-    return sql.SQL(cast(LiteralString, words))
+    return sql.SQL(words)
 
 
 def comma(parts: Iterable[sql.Composable]) -> sql.Composed:

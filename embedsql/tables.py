@@ -37,7 +37,7 @@ class Source:
     @property
     def key_types(self) -> tuple[KeyColumn, ...]:
         """The key's names and SQL types."""
-        dialect = postgresql.dialect()
+        dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
         return tuple(
             KeyColumn(column.name, str(column.type.compile(dialect=dialect)).lower())
             for column in self.table.primary_key.columns

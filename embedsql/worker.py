@@ -42,7 +42,6 @@ LONGEST_PAUSE = 300.0
 RECONNECT_SECONDS = 60.0  # how long a drain tries before it gives up
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
     """How a worker works.
@@ -304,5 +303,3 @@ class Lane:
     def resume(self) -> None:
         """The provider works again."""
         self._pause = FIRST_PAUSE
-
-

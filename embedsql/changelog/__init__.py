@@ -18,9 +18,9 @@ import psycopg
 from psycopg import sql
 
 from embedsql import sqlfile
-from embedsql.slots import Slots
 from embedsql.errors import LeaseLostError
 from embedsql.registry import RegisteredIndex
+from embedsql.slots import Slots
 
 LEASE_SECONDS = 30.0
 MOST_CRASHES = 3  # of a worker that held one key alone, before that key is buried
@@ -78,9 +78,9 @@ class ChangeLog:
         self._wake_due = _filled("wake_due.sql", slots)
         self._revive = _filled("revive.sql", slots)
         self._first = sql.SQL("SELECT min(seq) FROM {}").format(slots.log)
-        self._left = sql.SQL(
-            "SELECT EXISTS (SELECT FROM {}), EXISTS (SELECT FROM {})"
-        ).format(slots.log, slots.batch)
+        self._left = sql.SQL("SELECT EXISTS (SELECT FROM {}), EXISTS (SELECT FROM {})").format(
+            slots.log, slots.batch
+        )
 
     def claim(self, connection: psycopg.Connection, size: int) -> Batch | None:
         """Claim up to ``size`` keys; commits before returning, so that the text is read afterwards.

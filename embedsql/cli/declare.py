@@ -199,7 +199,9 @@ def _full_name(model: str, provider: Providers | None) -> str:
 
 def _chunking(tokens: int | None, overlap: int | None, whole: bool) -> Chunking | None:
     if whole and (tokens is not None or overlap is not None):
-        raise typer.BadParameter("excludes --chunk-tokens and --chunk-overlap", param_hint="--no-chunking")
+        raise typer.BadParameter(
+            "excludes --chunk-tokens and --chunk-overlap", param_hint="--no-chunking"
+        )
     if whole:
         return None
     usual = Chunking().overlap

@@ -26,7 +26,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 @dead_app.command("list")
-def list_dead(index: OnlyIndex = None, as_json: Json = False, database_url: DatabaseUrl = None) -> None:
+def list_dead(
+    index: OnlyIndex = None, as_json: Json = False, database_url: DatabaseUrl = None
+) -> None:
     """Show them, with their errors."""
     with open_database(database_url) as connection:
         letters = dead_letters(connection, index)

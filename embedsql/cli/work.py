@@ -16,7 +16,6 @@ from embedsql.cli.logs import configure_logging
 from embedsql.cli.options import (
     DatabaseUrl,
     Json,
-    conninfo,
     console,
     note,
     open_database,
@@ -86,23 +85,13 @@ def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
     if as_json:
         print_json({"indexes": [asdict(index) for index in found]})
         return
-    table = Table("index", *(("rows chunks pending leased dead blank truncated oldest size").split()))
+    counts = ("rows", "chunks", "pending", "leased", "dead", "blank", "truncated")
+    table = Table("index", *counts, "oldest", "size", box=None)
     for index in found:
         age = index.oldest_pending_seconds
         table.add_row(
             index.index,
-            *(
-                str(count)
-                for count in (
-                    index.rows,
-                    index.chunks,
-                    index.pending,
-                    index.leased,
-                    index.dead,
-                    index.blank,
-                    index.truncated,
-                )
-            ),
+            *(str(getattr(index, count)) for count in counts),
             "" if age is None else f"{age:.0f} s",
             f"{index.bytes / 1e6:.1f} MB",
         )
@@ -130,7 +119,9 @@ def verify(
         print_json({"ok": total.ok, **asdict(total)})
     else:
         for name, verdict in verdicts.items():
-            counts = ", ".join(f"{count} {what}" for what, count in asdict(verdict).items() if count)
+            counts = ", ".join(
+                f"{count} {what}" for what, count in asdict(verdict).items() if count
+            )
             typer.echo(f"{name}: {counts or 'all rows agree with their vectors'}")
     if not total.ok:
         raise typer.Exit(DISAGREES)

@@ -7,19 +7,19 @@ connection all run the same ones. The texts stand in the ``.sql`` files of this 
 from __future__ import annotations
 
 import json
-import re
 from functools import partial
 
 from psycopg import sql
 
 from embedsql import sqlfile
-from embedsql.slots import Slots, dollar_quoted
 from embedsql.naming import ObjectNames
+from embedsql.slots import Slots, dollar_quoted
 from embedsql.spec import IndexSpec
 
 EVENTS = ("insert", "update", "delete", "truncate")
 
 _file = partial(sqlfile.statement, __name__)
+_script = partial(sqlfile.script, __name__)
 
 
 def create_statements(
@@ -33,10 +33,10 @@ def create_statements(
         partitioned: Whether the source is a partitioned table, which needs row triggers.
     """
     slots = Slots(spec)
-    statements = _split(_tables(spec, slots, space))
+    statements = _texts(_tables(spec, slots, space))
     if spec.lexical is not None:
-        statements += _split(
-            _file(
+        statements += _texts(
+            _script(
                 "lexical.sql",
                 lexeme_index=sql.Identifier(slots.names.lexeme_index),
                 chunk=slots.chunk,
@@ -45,16 +45,16 @@ def create_statements(
     for event in EVENTS:
         statements += _trigger_function(spec, slots, event, partitioned)
     name = "triggers_partitioned.sql" if partitioned else "triggers.sql"
-    return statements + _split(
-        _file(name, source=slots.source, changed=slots.changed, **_trigger_slots(slots))
+    return statements + _texts(
+        _script(name, source=slots.source, changed=slots.changed, **_trigger_slots(slots))
     )
 
 
 def drop_statements(spec: IndexSpec) -> list[str]:
     """The statements that remove a semantic index and all it made; the source table stays."""
     slots = Slots(spec)
-    return _split(
-        _file(
+    return _texts(
+        _script(
             "drop.sql",
             source=slots.source,
             index_view=slots.index_view,
@@ -105,10 +105,10 @@ def vector_index_statement(
     )
 
 
-def _tables(spec: IndexSpec, slots: Slots, space: str | None) -> sql.Composed:
+def _tables(spec: IndexSpec, slots: Slots, space: str | None) -> list[sql.Composed]:
     names = slots.names
     comment = f"chunks and vectors of {spec.schema}.{spec.table}, kept by embedsql"
-    return _file(
+    return _script(
         "tables.sql",
         log=slots.log,
         batch=slots.batch,
@@ -138,9 +138,7 @@ def _tables(spec: IndexSpec, slots: Slots, space: str | None) -> sql.Composed:
     )
 
 
-def _trigger_function(
-    spec: IndexSpec, slots: Slots, event: str, partitioned: bool
-) -> list[str]:
+def _trigger_function(spec: IndexSpec, slots: Slots, event: str, partitioned: bool) -> list[str]:
     by_row = partitioned and event in ("insert", "delete")
     body = _file(
         f"body_{event}_row.sql" if by_row else f"body_{event}.sql",
@@ -155,8 +153,8 @@ def _trigger_function(
         key_changed=slots.key_changed,
         wake=slots.wake,
     )
-    return _split(
-        _file(
+    return _texts(
+        _script(
             "trigger_function.sql",
             function=sqlfile.kit(slots.names.trigger_function(event)),
             body=dollar_quoted(sqlfile.text(body)),
@@ -172,7 +170,5 @@ def _trigger_slots(slots: Slots) -> dict[str, sql.Composable]:
     return found
 
 
-def _split(statements: sql.Composed) -> list[str]:
-    return [
-        part.strip() for part in re.split(r"(?<=;)\n\n+", sqlfile.text(statements)) if part.strip()
-    ]
+def _texts(statements: list[sql.Composed]) -> list[str]:
+    return [sqlfile.text(statement) for statement in statements]

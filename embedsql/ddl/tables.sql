@@ -1,5 +1,3 @@
--- One statement ends at a semicolon before a blank line; the splitter in ddl/__init__.py relies on it.
-
 CREATE TABLE {log} (
     seq bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY,
     {key_definitions},

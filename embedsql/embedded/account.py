@@ -79,8 +79,10 @@ def server_account() -> Account:
 
 
 def server_folder(home: Path, account: Account) -> Path:
-    """Where the server's files live: under ``home``, or, where its account cannot get there
-    (root's own home folder, say), under ``/var/lib/embedsql``, one folder for each ``home``.
+    """Where the server's files live.
+
+    Under ``home``, or, where its account cannot get there (root's own home folder, say), under
+    ``/var/lib/embedsql``, one folder for each ``home``.
     """
     if account.can_reach(home):
         return home / "postgres"
@@ -98,9 +100,8 @@ def _allows(found: os.stat_result, uid: int, gid: int, user: int, group: int, ot
 
 def _create_system_user() -> None:
     commands = (
-        ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
-        + ["--shell", "/usr/sbin/nologin", SYSTEM_USER],
-        ["adduser", "-S", "-D", "-H", "-s", "/sbin/nologin", SYSTEM_USER],
+        ["useradd", "--system", "--user-group", "--home-dir", "/nonexistent", SYSTEM_USER],
+        ["adduser", "-S", "-D", "-H", "-s", "/sbin/nologin", SYSTEM_USER],  # busybox
     )
     for command in commands:
         if shutil.which(command[0]) is None:

@@ -58,9 +58,7 @@ class OpenAIEmbedder:
         self._served_name = model.removeprefix("openai:")
         key = api_key or os.environ.get("OPENAI_API_KEY")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx.Client(
-            base_url=_endpoint(base_url), headers=headers, timeout=TIMEOUT
-        )
+        self._client = httpx.Client(base_url=_endpoint(base_url), headers=headers, timeout=TIMEOUT)
         self._dimensions_asked = dimensions
         found = self._embed("", ["dimensions"]).shape[1]
         self.space = Space(model, found, query_prompt or "", document_prompt or "")
@@ -89,7 +87,7 @@ class OpenAIEmbedder:
         except httpx.HTTPError as error:
             raise ProviderError(
                 f"the embedding server {self._client.base_url} does not answer: "
-                f"{error or type(error).__name__}"
+                f"{str(error) or type(error).__name__}"
             ) from error
         self._refuse_failure(response)
         return _vectors(response, len(texts))

@@ -79,9 +79,7 @@ class SentenceTransformersEmbedder:
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """Shape (n, dimensions), float32, unit length."""
         return self._finished(
-            self._model.encode_query(
-                list(texts), prompt=self.space.query_prompt, **_ENCODE_OPTIONS
-            )
+            self._model.encode_query(list(texts), prompt=self.space.query_prompt, **_ENCODE_OPTIONS)
         )
 
     def _finished(self, vectors: Any) -> Vectors:
@@ -107,7 +105,7 @@ def _load(model: str) -> SentenceTransformer:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise MissingExtraError("sentence-transformers", f"the model {model}") from error
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         return SentenceTransformer(_weights(model))
     except (OSError, ValueError) as error:

@@ -18,8 +18,10 @@ from embedsql.search.target import Target
 
 
 def ranked_rows(target: Target, query: Query) -> CTE:
-    """Columns: the key, ``chunk_seq``, ``score``, ``dense_rank``, ``similarity``,
-    ``lexical_rank``, ``lexical_score``, ``strategy``. What a lane does not know is null.
+    """The lanes' rows with one score. What a lane does not know of a row is null.
+
+    Columns: the key, ``chunk_seq``, ``score``, ``dense_rank``, ``similarity``, ``lexical_rank``,
+    ``lexical_score``, ``strategy``.
     """
     if query.mode == "dense":
         return _dense_only(target, dense_lane(target, query))

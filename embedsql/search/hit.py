@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.engine import Row
-from sqlalchemy.orm import Bundle, Query
+from sqlalchemy.orm import Bundle
 from sqlalchemy.sql import ColumnElement
 
 
@@ -47,11 +47,11 @@ class HitBundle(Bundle[Hit]):
 
     def create_row_processor(
         self,
-        query: Query[Any],
+        query: Any,
         procs: Sequence[Callable[[Row[Any]], Any]],
         labels: Sequence[str],
     ) -> Callable[[Row[Any]], Hit]:
         """Make a ``Hit`` of a result row; called by SQLAlchemy."""
-        return lambda row: Hit(**{
-            label: process(row) for label, process in zip(labels, procs, strict=True)
-        })
+        return lambda row: Hit(
+            **{label: process(row) for label, process in zip(labels, procs, strict=True)}
+        )

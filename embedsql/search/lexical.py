@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import CTE, Text, cast, func, literal, literal_column, select
 from sqlalchemy.dialects.postgresql import REGCONFIG
+from sqlalchemy.sql import ColumnElement
 
 from embedsql.errors import QueryError
 from embedsql.search.collapse import best_chunk
@@ -11,7 +12,7 @@ from embedsql.search.query import Query
 from embedsql.search.target import Target
 
 # divides the rank by 1 + the logarithm of the chunk's length
-LENGTH_NORMALIZATION = literal_column("1")
+LENGTH_NORMALIZATION: ColumnElement[int] = literal_column("1")
 
 
 def lexical_lane(target: Target, query: Query) -> CTE:

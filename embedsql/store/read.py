@@ -57,7 +57,7 @@ class Texts:
         self._reusable = sqlfile.statement(__package__, "reusable.sql", chunk=slots.chunk)
 
     def read(self, connection: psycopg.Connection, batch: Batch) -> list[SourceText]:
-        """The current texts of the batch's rows, in batch order; rows that are gone are left out."""
+        """The current texts of the batch's rows, in batch order; none of a row that is gone."""
         with connection.transaction():
             # a row hidden by a policy must be an error: it would be taken for a deleted one
             connection.execute("SET LOCAL row_security = off")
@@ -87,5 +87,3 @@ def _source_text(row: tuple[Any, ...]) -> SourceText:
         heading if len(heading) < len(text) else "",
         too_long or (unchanged and was_truncated),
     )
-
-
