@@ -100,15 +100,14 @@ def check_text_columns(source: SourceTable, text: tuple[str, ...]) -> None:
             raise DeclarationError(f"the column {name!r} of {source.name!r} holds bytes, not text")
 
 
-def check_names_free(connection: psycopg.Connection, schema: str, name: str) -> None:
-    """Refuse an index name that a relation or a function of the schema, or an index, has already.
+def check_name_free(connection: psycopg.Connection, schema: str, name: str) -> None:
+    """Refuse an index name that a relation or a function of the schema has already.
 
     Raises:
         DeclarationError: With who has it.
     """
     taken = connection.execute(
-        """SELECT 'a semantic index' FROM embedsql.semantic_index WHERE name = %(name)s
-           UNION ALL SELECT 'a relation of schema ' || nspname FROM pg_catalog.pg_class AS c
+        """SELECT 'a relation of schema ' || nspname FROM pg_catalog.pg_class AS c
              JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
              WHERE relname = %(name)s AND nspname = %(schema)s
            UNION ALL SELECT 'a function of schema ' || nspname FROM pg_catalog.pg_proc AS p

@@ -8,13 +8,13 @@ import stamina
 from embedsql import ddl
 from embedsql.catalog import (
     SourceTable,
-    check_names_free,
+    check_name_free,
     check_text_columns,
     check_text_configuration,
 )
 from embedsql.errors import DeclarationError
-from embedsql.installation import require_installed
-from embedsql.registry import find_index
+from embedsql.installation import installed_version, require_installed
+from embedsql.registry import find_index, is_registered
 from embedsql.spec import IndexSpec
 
 # CREATE TRIGGER waits for open transactions that wrote the table, and every writer queues behind
@@ -27,11 +27,14 @@ def check_declaration(connection: psycopg.Connection, spec: IndexSpec, source: S
 
     Raises:
         DeclarationError: With what is wrong and what there is instead.
-        SchemaVersionError: The kit's schema is not there.
     """
-    require_installed(connection)
     check_text_columns(source, spec.text)
-    check_names_free(connection, spec.schema, spec.name)
+    if installed_version(connection) and is_registered(connection, spec.name):
+        raise DeclarationError(
+            f"there is a semantic index {spec.name!r} already; choose another name (--name), or "
+            f"drop that one: embedsql drop {spec.name}"
+        )
+    check_name_free(connection, spec.schema, spec.name)
     if spec.lexical is not None:
         check_text_configuration(connection, spec.lexical)
 
@@ -46,7 +49,9 @@ def create_index(
 
     Raises:
         DeclarationError: See ``check_declaration``; or the table stayed locked.
+        SchemaVersionError: The kit's schema is not there.
     """
+    require_installed(connection)
     check_declaration(connection, spec, source)
     statements = ddl.create_statements(spec, space=space, partitioned=source.partitioned)
     try:

@@ -44,7 +44,7 @@ def ensure_vector_index(connection: psycopg.Connection, index: RegisteredIndex) 
         return False
     try:
         if found is not None:
-            connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(name))
+            connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(name), {})
         log.info("building the vector index of %s", index.spec.name)
         connection.execute(statement.encode())
     finally:

@@ -120,7 +120,8 @@ class RegisteredSearch:
             return ()
         # a subquery, in which only the source's columns are in scope, so that none is ambiguous
         source = self._target.source
-        inner = select(*source.key).where(text(f"({where})").bindparams()).correlate(None)
+        raw = text("(" + where.replace(":", r"\:") + ")")  # a colon is no parameter's here
+        inner = select(*source.key).where(raw).correlate(None)
         key = source.key[0] if len(source.key) == 1 else tuple_(*source.key)
         return (key.in_(inner),)
 

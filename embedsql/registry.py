@@ -61,6 +61,14 @@ def find_index(connection: psycopg.Connection, name: str) -> RegisteredIndex:
     return _load(row)
 
 
+def is_registered(connection: psycopg.Connection, name: str) -> bool:
+    """Whether there is an index of this name."""
+    found = connection.execute(
+        "SELECT EXISTS (SELECT FROM embedsql.semantic_index WHERE name = %s)", [name]
+    ).fetchone()
+    return found is not None and bool(found[0])
+
+
 def adopt_space(connection: psycopg.Connection, index_id: int, space: str) -> str:
     """Record the space of an index's vectors, unless one is recorded.
 

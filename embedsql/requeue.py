@@ -34,15 +34,17 @@ def requeue_rows(connection: psycopg.Connection, index: RegisteredIndex, where: 
         connection.execute(
             sql.SQL("UPDATE {} SET input_hash = '' WHERE ({}) IN ({})").format(
                 slots.row, slots.key_columns, chosen
-            )
+            ),
+            {},
         )
         connection.execute(
             sql.SQL("UPDATE {} SET content_hash = '' WHERE ({}) IN ({})").format(
                 slots.chunk, slots.key_columns, chosen
-            )
+            ),
+            {},
         )
         return connection.execute(
-            sql.SQL("INSERT INTO {} ({}) {}").format(slots.log, slots.key_columns, chosen)
+            sql.SQL("INSERT INTO {} ({}) {}").format(slots.log, slots.key_columns, chosen), {}
         ).rowcount
 
 

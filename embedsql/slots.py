@@ -33,19 +33,19 @@ class Slots:
         self.row = sqlfile.kit(self.names.row)
         self.chunk = sqlfile.kit(self.names.chunk)
         self.chunk_view = sqlfile.kit(self.names.chunk_view)
-        self.index_view = sql.Identifier(spec.schema, spec.name)
-        self.source = sql.Identifier(spec.schema, spec.table)
+        self.index_view = sqlfile.identifier(spec.schema, spec.name)
+        self.source = sqlfile.identifier(spec.schema, spec.table)
 
     @cached_property
     def key_columns(self) -> sql.Composed:
         """``key_1, key_2``"""
-        return sqlfile.comma(sql.Identifier(name) for name in self.own_key)
+        return sqlfile.comma(sqlfile.identifier(name) for name in self.own_key)
 
     @cached_property
     def key_definitions(self) -> sql.Composed:
         """``key_1 bigint NOT NULL, key_2 uuid NOT NULL``"""
         return sqlfile.comma(
-            sql.SQL("{} {} NOT NULL").format(sql.Identifier(own), sqlfile.raw(column.type))
+            sql.SQL("{} {} NOT NULL").format(sqlfile.identifier(own), sqlfile.raw(column.type))
             for own, column in zip(self.own_key, self.spec.key, strict=True)
         )
 
@@ -54,7 +54,7 @@ class Slots:
         """``keys_1 bigint[] NOT NULL, …``: the batch table's columns."""
         return sqlfile.comma(
             sql.SQL("{} {}[] NOT NULL").format(
-                sql.Identifier(own.replace("key", "keys")), sqlfile.raw(column.type)
+                sqlfile.identifier(own.replace("key", "keys")), sqlfile.raw(column.type)
             )
             for own, column in zip(self.own_key, self.spec.key, strict=True)
         )
@@ -62,19 +62,19 @@ class Slots:
     @cached_property
     def array_columns(self) -> sql.Composed:
         """``keys_1, keys_2``"""
-        return sqlfile.comma(sql.Identifier(own.replace("key", "keys")) for own in self.own_key)
+        return sqlfile.comma(sqlfile.identifier(own.replace("key", "keys")) for own in self.own_key)
 
     def arrays_of(self, table: str) -> sql.Composed:
         """``b.keys_1, b.keys_2``"""
         return sqlfile.comma(
-            sql.Identifier(table, own.replace("key", "keys")) for own in self.own_key
+            sqlfile.identifier(table, own.replace("key", "keys")) for own in self.own_key
         )
 
     @cached_property
     def aggregated_key(self) -> sql.Composed:
         """``array_agg(key_1 ORDER BY place), …``"""
         return sqlfile.comma(
-            sql.SQL("array_agg({} ORDER BY place)").format(sql.Identifier(own))
+            sql.SQL("array_agg({} ORDER BY place)").format(sqlfile.identifier(own))
             for own in self.own_key
         )
 
@@ -89,44 +89,44 @@ class Slots:
     @cached_property
     def source_key(self) -> sql.Composed:
         """``id``: the key as the source names it."""
-        return sqlfile.comma(sql.Identifier(column.name) for column in self.spec.key)
+        return sqlfile.comma(sqlfile.identifier(column.name) for column in self.spec.key)
 
     @cached_property
     def source_key_as_own(self) -> sql.Composed:
         """``id AS key_1``"""
         return sqlfile.comma(
-            sql.SQL("{} AS {}").format(sql.Identifier(column.name), sql.Identifier(own))
+            sql.SQL("{} AS {}").format(sqlfile.identifier(column.name), sqlfile.identifier(own))
             for own, column in zip(self.own_key, self.spec.key, strict=True)
         )
 
     @cached_property
     def view_key(self) -> sql.Composed:
         """``s.id``: the key in the index's view."""
-        return sqlfile.comma(sql.Identifier("s", column.name) for column in self.spec.key)
+        return sqlfile.comma(sqlfile.identifier("s", column.name) for column in self.spec.key)
 
     def qualified_key(self, row: str) -> sql.Composed:
         """``NEW.id``: the source's key in a trigger's row."""
         return sqlfile.comma(
-            sqlfile.raw(f"{row}.") + sql.Identifier(column.name) for column in self.spec.key
+            sqlfile.raw(f"{row}.") + sqlfile.identifier(column.name) for column in self.spec.key
         )
 
     def key_match(self, source: str, own: str) -> sql.Composed:
         """``s.id = c.key_1``: the source row of one of our rows."""
         return sqlfile.conjunction(
             sql.SQL("{} = {}").format(
-                sql.Identifier(source, column.name), sql.Identifier(own, name)
+                sqlfile.identifier(source, column.name), sqlfile.identifier(own, name)
             )
             for name, column in zip(self.own_key, self.spec.key, strict=True)
         )
 
     def own_key_of(self, table: str) -> sql.Composed:
         """``r.key_1, r.key_2``"""
-        return sqlfile.comma(sql.Identifier(table, own) for own in self.own_key)
+        return sqlfile.comma(sqlfile.identifier(table, own) for own in self.own_key)
 
     def same_key(self, left: str, right: str) -> sql.Composed:
         """``r.key_1 = g.key_1``: two of our own rows of one key."""
         return sqlfile.conjunction(
-            sql.SQL("{} = {}").format(sql.Identifier(left, own), sql.Identifier(right, own))
+            sql.SQL("{} = {}").format(sqlfile.identifier(left, own), sqlfile.identifier(right, own))
             for own in self.own_key
         )
 
@@ -155,7 +155,7 @@ class Slots:
         if not self.spec.notify:
             return sql.SQL("NULL;")
         return sql.SQL("PERFORM pg_notify({}, {});").format(
-            sql.Literal(CHANNEL), sql.Literal(self.spec.name)
+            sqlfile.literal(CHANNEL), sqlfile.literal(self.spec.name)
         )
 
     @property
@@ -183,15 +183,15 @@ class Slots:
             return sql.SQL("NULL::tsvector")
         return sql.SQL(
             r"to_tsvector({}::regconfig, concat_ws(E'\n\n', nullif(heading, ''), chunk))"
-        ).format(sql.Literal('"' + self.spec.lexical.replace('"', '""') + '"'))
+        ).format(sqlfile.literal('"' + self.spec.lexical.replace('"', '""') + '"'))
 
     @cached_property
     def key_json(self) -> sql.Composed:
         """A key as JSON: a scalar for one column, else an object by the source's names."""
         if len(self.spec.key) == 1:
-            return sql.SQL("to_jsonb({})").format(sql.Identifier(self.own_key[0]))
+            return sql.SQL("to_jsonb({})").format(sqlfile.identifier(self.own_key[0]))
         pairs = sqlfile.comma(
-            sql.SQL("{}::text, {}").format(sql.Literal(column.name), sql.Identifier(own))
+            sql.SQL("{}::text, {}").format(sqlfile.literal(column.name), sqlfile.identifier(own))
             for own, column in zip(self.own_key, self.spec.key, strict=True)
         )
         return sql.SQL("jsonb_build_object({})").format(pairs)
@@ -200,11 +200,11 @@ class Slots:
         """The inverse of ``key_json``, of the JSON column ``value``."""
         if len(self.spec.key) == 1:
             return sql.SQL("({} #>> '{{}}')::{}").format(
-                sql.Identifier(value), sqlfile.raw(self.spec.key[0].type)
+                sqlfile.identifier(value), sqlfile.raw(self.spec.key[0].type)
             )
         return sqlfile.comma(
             sql.SQL("({} ->> {})::{}").format(
-                sql.Identifier(value), sql.Literal(column.name), sqlfile.raw(column.type)
+                sqlfile.identifier(value), sqlfile.literal(column.name), sqlfile.raw(column.type)
             )
             for column in self.spec.key
         )
@@ -212,13 +212,13 @@ class Slots:
     @staticmethod
     def _distinct(name: str, *, cast: bool) -> sql.Composed:
         suffix = sqlfile.raw("::pg_catalog.text" if cast else "")
-        column = sql.Identifier(name)
+        column = sqlfile.identifier(name)
         return sql.SQL("OLD.{}{} IS DISTINCT FROM NEW.{}{}").format(column, suffix, column, suffix)
 
 
 def _trimmed(source: str, column: str) -> sql.Composed:
     return sql.SQL(r"nullif(btrim({}::text, E' \t\n\r\f\x0B'), '')").format(
-        sql.Identifier(source, column)
+        sqlfile.identifier(source, column)
     )
 
 

@@ -2,6 +2,9 @@
 
 A file's slots (``{log}``, ``{key_columns}``) take ``psycopg.sql`` objects only, so nothing from
 a user reaches a statement unquoted, and every statement can be read, reviewed and run in psql.
+
+Composed statements are in the driver's form for statements with parameters, in which a percent
+sign is written twice: execute them with parameters, if only ``{}``. ``text`` gives the plain form.
 """
 
 from __future__ import annotations
@@ -52,18 +55,28 @@ def split(script: str) -> list[str]:
 
 
 def text(statement: sql.Composable) -> str:
-    """A statement as a string, without a connection."""
-    return statement.as_string(None)
+    """A statement as a plain string, to print or to execute without parameters."""
+    return statement.as_string(None).replace("%%", "%")
+
+
+def identifier(*names: str) -> sql.Identifier:
+    """A quoted, possibly qualified name."""
+    return sql.Identifier(*(name.replace("%", "%%") for name in names))
+
+
+def literal(value: str | int | None) -> sql.Literal:
+    """A quoted value."""
+    return sql.Literal(value.replace("%", "%%") if isinstance(value, str) else value)
 
 
 def kit(name: str) -> sql.Identifier:
     """The object ``name`` of the kit's schema."""
-    return sql.Identifier(SCHEMA, name)
+    return identifier(SCHEMA, name)
 
 
 def raw(words: str) -> sql.SQL:
     """SQL text that we wrote or that the server's catalogue printed (a type's name, say)."""
-    return sql.SQL(words)
+    return sql.SQL(words.replace("%", "%%"))
 
 
 def comma(parts: Iterable[sql.Composable]) -> sql.Composed:

@@ -7,12 +7,12 @@ the embedded server.
 from __future__ import annotations
 
 from alembic import context
-from examples.models import Base
 from sqlalchemy.dialects import postgresql
 
 from embedsql.alembic import register_operations
 from embedsql.database import engine
 from embedsql.settings import Settings
+from examples.models import Base
 
 register_operations()
 

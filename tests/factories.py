@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import psycopg
+from pgvector.psycopg import register_vector
+from psycopg import sql
 
 from embedsql.catalog import describe_source
+from embedsql.changelog import Batch, ChangeLog
 from embedsql.database import connect
 from embedsql.declare import create_index
+from embedsql.embedders.hashing import HashEmbedder
+from embedsql.ingest import Ingest, PreparedBatch
 from embedsql.registry import RegisteredIndex, find_index
+from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
+from embedsql.store import Outcome
 from embedsql.verify import Verdict, verify_index
 from embedsql.worker import Worker, WorkerOptions, WorkerReport
 
@@ -62,3 +72,94 @@ def verify_all(conninfo: str) -> Verdict:
     with connect(conninfo) as connection:
         indexes = registry.all_indexes(connection)
         return sum((verify_index(connection, index) for index in indexes), Verdict())
+
+
+def take_log(connection: psycopg.Connection, index: RegisteredIndex) -> list[Any]:
+    """The keys in the change log, in order, which is empty afterwards; scalars for one column."""
+    slots = Slots(index.spec, index.names)
+    keys = connection.execute(
+        sql.SQL("SELECT {} FROM {} ORDER BY seq").format(slots.key_columns, slots.log), {}
+    ).fetchall()
+    connection.execute(sql.SQL("DELETE FROM {}").format(slots.log), {})
+    return [key[0] if len(key) == 1 else key for key in keys]
+
+
+def stored_chunks(connection: psycopg.Connection, index: RegisteredIndex) -> list[Any]:
+    """``(key, chunk)`` of every stored chunk, whether its row is there or not."""
+    slots = Slots(index.spec, index.names)
+    return connection.execute(
+        sql.SQL("SELECT {0}, chunk FROM {1} ORDER BY {0}, chunk_seq").format(
+            slots.key_columns, slots.chunk
+        ),
+        {},
+    ).fetchall()
+
+
+class RecordingEmbedder(HashEmbedder):
+    """Remembers what it embedded and how often it ran; raises ``error`` on texts with a word.
+
+    Args:
+        poison: The word; '' is in every text, ``None`` in none.
+        error: What to raise.
+    """
+
+    def __init__(self, poison: str | None = None, error: Exception | None = None) -> None:
+        super().__init__("hash:64")
+        self.poison = poison
+        self.error = error or ValueError("this text breaks the model")
+        self.runs = 0
+        self.texts: list[str] = []
+
+    def embed_documents(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        self.runs += 1
+        if self.poison is not None and any(self.poison in text for text in texts):
+            raise self.error
+        self.texts += texts
+        return super().embed_documents(texts)
+
+
+class HandWorker:
+    """A worker whose steps a test takes one by one, on a connection of its own."""
+
+    def __init__(
+        self,
+        conninfo: str,
+        index: RegisteredIndex,
+        name: str = "hand",
+        *,
+        lease: float = 30,
+        embedder: RecordingEmbedder | None = None,
+    ) -> None:
+        self.connection = connect(conninfo)
+        register_vector(self.connection)
+        # what should wait for nobody fails here rather than hang
+        self.connection.execute("SET lock_timeout = '3s'")
+        self.embedder = embedder or RecordingEmbedder()
+        self.log = ChangeLog(index, name, lease)
+        self.ingest = Ingest(index, self.embedder, self.log)
+
+    def claim(self, size: int = 100) -> Batch:
+        batch = self.log.claim(self.connection, size)
+        assert batch is not None, "there was nothing to claim"
+        return batch
+
+    def embed(self, size: int = 100) -> PreparedBatch:
+        """Claim, read and run the model: all but the writing."""
+        prepared = self.ingest.prepare(self.connection, self.claim(size))
+        assert self.ingest.embed(prepared) == []
+        return prepared
+
+    def write(self, prepared: PreparedBatch) -> Outcome:
+        return self.ingest.write(self.connection, prepared, [])
+
+    def work(self) -> int:
+        """Batch after batch until none is to be had; how many there were."""
+        batches = 0
+        while (batch := self.log.claim(self.connection, 100)) is not None:
+            prepared = self.ingest.prepare(self.connection, batch)
+            self.ingest.write(self.connection, prepared, self.ingest.embed(prepared))
+            batches += 1
+        return batches
+
+    def close(self) -> None:
+        self.connection.close()

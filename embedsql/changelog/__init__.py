@@ -107,7 +107,7 @@ class ChangeLog:
         Only a starting point for the scan, to be refreshed every few seconds: a transaction that
         commits late can still add a lower sequence.
         """
-        row = connection.execute(self._first).fetchone()
+        row = connection.execute(self._first, {}).fetchone()
         self._hint = 0 if row is None or row[0] is None else row[0] - 1
 
     def renew(self, connection: psycopg.Connection, batch: Batch) -> bool:
@@ -141,7 +141,7 @@ class ChangeLog:
 
     def is_empty(self, connection: psycopg.Connection) -> bool:
         """Whether nothing is logged, claimed or waiting for its next attempt."""
-        left = connection.execute(self._left).fetchone()
+        left = connection.execute(self._left, {}).fetchone()
         waiting = connection.execute(
             "SELECT EXISTS (SELECT FROM embedsql.failure "
             "WHERE index_id = %s AND next_attempt_at IS NOT NULL)",
@@ -151,7 +151,7 @@ class ChangeLog:
 
     def _recover(self, connection: psycopg.Connection) -> None:
         """Split the batch of one dead worker, or bury the key that keeps killing workers."""
-        found = connection.execute(self._expired).fetchone()
+        found = connection.execute(self._expired, {}).fetchone()
         if found is None:
             return
         batch_id, crashes, size = found

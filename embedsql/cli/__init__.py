@@ -20,6 +20,7 @@ app = typer.Typer(
     help="Semantic search inside the PostgreSQL your application already has.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     add_completion=False,
 )
 app.add_typer(database.app, name="db")

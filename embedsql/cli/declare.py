@@ -137,15 +137,14 @@ def add(
             )
 
         # all that costs nothing is checked before a model is loaded
-        if not print_sql:
-            _install_if_missing(connection)
-            check_declaration(connection, declared(dimensions or 1), source)
+        check_declaration(connection, declared(dimensions or 1), source)
         space = _space(full_model, embedding)
         spec = declared(space.dimensions if space else dimensions or 0)
         label = space.label if space else None
         if print_sql:
             _print_statements(spec, source, label)
             return
+        _install_if_missing(connection)
         rows = create_index(connection, spec, source, label)
     note(f"{spec.name}: {rows} rows wait to be embedded; run: embedsql worker")
 
@@ -217,7 +216,4 @@ def _print_statements(spec: IndexSpec, source: SourceTable, space: str | None) -
     for statement in ddl.create_statements(spec, space=space, partitioned=source.partitioned):
         typer.echo(statement + "\n")
     typer.echo(ddl.enqueue_statement(spec).rstrip() + "\n")
-    vector_index = ddl.vector_index_statement(spec, spec.names)
-    if vector_index:
-        typer.echo("-- the worker builds this one, after the rows that exist are embedded:")
-        typer.echo(vector_index)
+    typer.echo("-- The worker builds the vector index, once the rows that exist are embedded.")

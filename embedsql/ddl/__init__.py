@@ -38,7 +38,7 @@ def create_statements(
         statements += _texts(
             _script(
                 "lexical.sql",
-                lexeme_index=sql.Identifier(slots.names.lexeme_index),
+                lexeme_index=sqlfile.identifier(slots.names.lexeme_index),
                 chunk=slots.chunk,
             )
         )
@@ -63,7 +63,7 @@ def drop_statements(spec: IndexSpec) -> list[str]:
             row=slots.row,
             batch=slots.batch,
             log=slots.log,
-            name=sql.Literal(spec.name),
+            name=sqlfile.literal(spec.name),
             **_trigger_slots(slots),
         )
     )
@@ -75,7 +75,7 @@ def enqueue_statement(spec: IndexSpec) -> str:
     return sqlfile.text(
         _file(
             "enqueue.sql",
-            name=sql.Literal(spec.name),
+            name=sqlfile.literal(spec.name),
             log=slots.log,
             key_columns=slots.key_columns,
             source=slots.source,
@@ -96,11 +96,11 @@ def vector_index_statement(
         _file(
             "vector_index.sql",
             concurrently=sql.SQL("CONCURRENTLY") if concurrently else sql.SQL(""),
-            vector_index=sql.Identifier(names.vector_index),
+            vector_index=sqlfile.identifier(names.vector_index),
             chunk=slots.chunk,
             operator_class=sqlfile.raw(f"{stored}_cosine_ops"),
-            m=sql.Literal(spec.hnsw.m),
-            ef_construction=sql.Literal(spec.hnsw.ef_construction),
+            m=sqlfile.literal(spec.hnsw.m),
+            ef_construction=sqlfile.literal(spec.hnsw.ef_construction),
         )
     )
 
@@ -124,17 +124,17 @@ def _tables(spec: IndexSpec, slots: Slots, space: str | None) -> list[sql.Compos
         key_match=slots.key_match("s", "c"),
         vector_type=sqlfile.raw(spec.vector_type),
         vector_storage=sqlfile.raw(slots.vector_storage),
-        content_index=sql.Identifier(names.content_index),
-        view_comment=sql.Literal(comment),
-        name=sql.Literal(spec.name),
-        source_schema=sql.Literal(spec.schema),
-        source_table=sql.Literal(spec.table),
-        declaration=sql.Literal(json.dumps(spec.to_json())),
-        space=sql.Literal(space),
-        log_name=sql.Literal(names.log),
-        batch_name=sql.Literal(names.batch),
-        row_name=sql.Literal(names.row),
-        chunk_name=sql.Literal(names.chunk),
+        content_index=sqlfile.identifier(names.content_index),
+        view_comment=sqlfile.literal(comment),
+        name=sqlfile.literal(spec.name),
+        source_schema=sqlfile.literal(spec.schema),
+        source_table=sqlfile.literal(spec.table),
+        declaration=sqlfile.literal(json.dumps(spec.to_json())),
+        space=sqlfile.literal(space),
+        log_name=sqlfile.literal(names.log),
+        batch_name=sqlfile.literal(names.batch),
+        row_name=sqlfile.literal(names.row),
+        chunk_name=sqlfile.literal(names.chunk),
     )
 
 
@@ -145,7 +145,7 @@ def _trigger_function(spec: IndexSpec, slots: Slots, event: str, partitioned: bo
         log=slots.log,
         row=slots.row,
         chunk=slots.chunk,
-        name=sql.Literal(spec.name),
+        name=sqlfile.literal(spec.name),
         key_columns=slots.key_columns,
         source_key=slots.source_key,
         new_key=slots.qualified_key("NEW"),
@@ -165,7 +165,7 @@ def _trigger_function(spec: IndexSpec, slots: Slots, event: str, partitioned: bo
 def _trigger_slots(slots: Slots) -> dict[str, sql.Composable]:
     found: dict[str, sql.Composable] = {}
     for event in EVENTS:
-        found[f"{event}_trigger"] = sql.Identifier(slots.names.trigger(event))
+        found[f"{event}_trigger"] = sqlfile.identifier(slots.names.trigger(event))
         found[f"{event}_function"] = sqlfile.kit(slots.names.trigger_function(event))
     return found
 

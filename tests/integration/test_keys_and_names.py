@@ -1,0 +1,216 @@
+"""Every key type and every name that PostgreSQL takes goes the whole way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from embedsql.database import connect
+from embedsql.declare import drop_index
+from embedsql.registry import all_indexes
+from tests.factories import (
+    HandWorker,
+    RecordingEmbedder,
+    add_index,
+    drain,
+    stored_chunks,
+    verify_all,
+)
+
+
+@pytest.fixture(scope="module")
+def shared(server: str, template: str) -> Iterator[str]:
+    """One database for the many small cases here."""
+    name = sql.Identifier("test_keys_and_names")
+    with connect(server) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(template))
+        )
+        shared = make_conninfo(server, dbname="test_keys_and_names")
+        with connect(shared) as made:
+            made.execute(
+                "CREATE SCHEMA types;"
+                "CREATE TYPE types.mood AS ENUM ('glad', 'so so');"
+                "CREATE DOMAIN types.short_text AS varchar(8) CHECK (value <> '');"
+                "CREATE EXTENSION IF NOT EXISTS citext SCHEMA types"
+            )
+        yield shared
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+@pytest.fixture
+def database(shared: str) -> Iterator[str]:
+    """The shared database; what a case made is removed after it."""
+    yield shared
+    with connect(shared) as connection:
+        for index in all_indexes(connection):
+            drop_index(connection, index.spec.name)
+        assert connection.execute(LEFTOVERS).fetchall() == []
+        sources = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        for (name,) in sources.fetchall():
+            connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
+
+
+KEYS = {
+    "smallint": ("1", "2"),
+    "bigint": ("-9223372036854775808", "9223372036854775807"),
+    "uuid": ("00000000-0000-0000-0000-000000000000", "9b2c1a52-2f0e-4d5e-9b0a-0d6d8d1a2b3c"),
+    "text": ("", "a'b\"c\\d%s{}\n, null"),
+    'text COLLATE "C"': ("b", "ä"),
+    "varchar(8)": ("ab", "ab "),
+    "char(2)": ("ab", "c"),
+    "numeric(6,2)": ("1.10", "-0.05"),
+    "boolean": ("true", "false"),
+    "date": ("2024-02-29", "1999-12-31"),
+    "timestamptz": ("2024-02-29 12:00:00.000001+02", "1999-12-31 00:00+00"),
+    "bytea": ("\\x00ff", "\\x"),
+    "inet": ("10.0.0.1", "::1"),
+    "types.mood": ("glad", "so so"),
+    "types.short_text": ("a", "b"),
+    "types.citext": ("Ab", "c"),
+}
+
+
+@pytest.mark.parametrize("key_type", KEYS)
+def test_a_key_type_goes_the_whole_way(
+    connection: psycopg.Connection, database: str, key_type: str
+) -> None:
+    first, second = KEYS[key_type]
+    connection.execute(f"CREATE TABLE note (id {key_type} PRIMARY KEY, body text)".encode())
+    connection.execute("INSERT INTO note VALUES (%s, 'poison')", [first])
+    index = add_index(connection, "note", text=("body",))
+    worker = HandWorker(database, index, embedder=RecordingEmbedder(poison="poison"))
+    try:
+        connection.execute("INSERT INTO note VALUES (%s, 'old')", [second])
+        worker.work()
+        connection.execute("UPDATE note SET body = 'new' WHERE body = 'old'")
+        worker.work()
+        connection.execute("UPDATE embedsql.failure SET next_attempt_at = now()")
+        worker.embedder.poison = None
+        worker.work()
+    finally:
+        worker.close()
+
+    both = "SELECT id, chunk FROM note_search ORDER BY chunk"
+    assert connection.execute(both).fetchall() == (
+        connection.execute("SELECT id, body FROM note ORDER BY body").fetchall()
+    )
+    assert verify_all(database).ok
+    connection.execute("DELETE FROM note")
+    drain(database)
+    assert stored_chunks(connection, index) == []
+
+
+def test_a_composite_key_goes_the_whole_way(connection: psycopg.Connection, database: str) -> None:
+    connection.execute(
+        'CREATE TABLE note (part int, "Id" uuid, body text, code text, '
+        'PRIMARY KEY (code, "Id", part))'
+    )
+    connection.execute(
+        "INSERT INTO note SELECT 1, gen_random_uuid(), n || ' ' || c, c "
+        "FROM generate_series(1, 20) AS n, unnest(ARRAY['x', 'y']) AS c"
+    )
+    index = add_index(connection, "note", text=("body",))
+    drain(database)
+    connection.execute("UPDATE note SET part = 2, body = 'moved' WHERE code = 'x'")
+    connection.execute("DELETE FROM note WHERE body LIKE '1_ y'")
+    drain(database)
+
+    view = connection.execute('SELECT code, "Id", part, chunk FROM note_search').fetchall()
+    assert sorted(view) == sorted(stored_chunks(connection, index))
+    assert sorted(view) == sorted(connection.execute('SELECT code, "Id", part, body FROM note'))
+    assert verify_all(database).ok
+
+
+def test_columns_that_a_key_only_includes_are_no_part_of_it(
+    connection: psycopg.Connection, database: str
+) -> None:
+    connection.execute("CREATE TABLE note (id int, body text, PRIMARY KEY (id) INCLUDE (body))")
+    index = add_index(connection, "note", text=("body",))
+
+    connection.execute("INSERT INTO note VALUES (1, 'text'), (2, NULL)")
+    drain(database)
+
+    assert stored_chunks(connection, index) == [(1, "text")]
+
+
+HOSTILE = [
+    "Mixed Case",
+    "select",
+    '";--',
+    'a"b',
+    "it's",
+    "%s",
+    "100%",
+    "%%",
+    "%(key_1)s",
+    "{}",
+    "{log}",
+    "$embedsql$",
+    "back\\slash",
+    "semi;\n\ncolon",
+    "snö☃",
+    "n" * 63,
+    "ö" * 31 + "x",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_goes_the_whole_way(
+    connection: psycopg.Connection, database: str, name: str
+) -> None:
+    # the table, its key, its text and its index all bear the name, or one that differs at the end
+    index_name, text_name = name[:-1] + "y", name[:-1] + "z"
+    names = {"source": name, "key": name, "text": text_name}
+    quoted = {slot: sql.Identifier(value) for slot, value in names.items()}
+    for statement in (
+        "CREATE TABLE {source} ({key} int, part int, {text} text, PRIMARY KEY ({key}, part))",
+        "INSERT INTO {source} VALUES (1, 1, 'old'), (2, 1, 'b'), (3, 1, '')",
+    ):
+        connection.execute(sql.SQL(statement).format(**quoted))
+    index = add_index(
+        connection, quoted["source"].as_string(None), text=(text_name,), name=index_name
+    )
+    drain(database)
+    for statement in (
+        "UPDATE {source} SET {text} = 'new' WHERE {key} = 1",
+        "UPDATE {source} SET {key} = 4, {text} = 'd' WHERE {key} = 3",
+        "DELETE FROM {source} WHERE {key} = 2",
+    ):
+        connection.execute(sql.SQL(statement).format(**quoted))
+    drain(database)
+
+    assert stored_chunks(connection, index) == [(1, 1, "new"), (4, 1, "d")]
+    assert verify_all(database).ok
+
+
+@pytest.mark.parametrize("column", ["found", "input", "place", "version"])
+def test_a_key_may_be_called_as_our_own_words(
+    connection: psycopg.Connection, database: str, column: str
+) -> None:
+    connection.execute(f'CREATE TABLE note ("{column}" int PRIMARY KEY, seq text)'.encode())
+    index = add_index(connection, "note", text=("seq",))
+
+    connection.execute("INSERT INTO note VALUES (1, 'a'), (2, 'b'), (3, 'c')")
+    connection.execute(f"UPDATE note SET \"{column}\" = 4, seq = 'd' WHERE seq = 'a'".encode())
+    connection.execute("DELETE FROM note WHERE seq = 'b'")
+    drain(database)
+
+    assert stored_chunks(connection, index) == [(3, "c"), (4, "d")]
+    assert verify_all(database).ok
+
+
+# what an index made and its removal left
+LEFTOVERS = """
+SELECT relname FROM pg_class WHERE relnamespace = 'embedsql'::regnamespace
+AND relkind IN ('r', 'v', 'S')
+AND relname NOT LIKE ALL ('{installation,semantic_index%,failure,dead_letter,status}')
+UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal
+UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'embedsql'::regnamespace
+AND proname NOT IN ('any_term_query', 'require_space', 'index_status')
+"""

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedsql import Chunking, DeclarationError, Hnsw, IndexSpec, KeyColumn
+from embedsql.spec import DEFAULT_MODEL, check_name, key_from_types
+
+KEY = (KeyColumn("id", "bigint"),)
+
+
+def spec(**changes: Any) -> IndexSpec:
+    values: dict[str, Any] = {
+        "name": "article_search",
+        "table": "article",
+        "key": KEY,
+        "text": ("title", "body"),
+        "dimensions": 384,
+    }
+    return IndexSpec(**(values | changes))
+
+
+def test_defaults_are_the_default_model_hnsw_english_and_chunks() -> None:
+    plain = spec()
+
+    assert plain.model == DEFAULT_MODEL
+    assert (plain.schema, plain.index, plain.quantization) == ("public", "hnsw", "none")
+    assert plain.hnsw == Hnsw(m=16, ef_construction=64)
+    assert plain.lexical == "english"
+    assert plain.chunking == Chunking()
+
+
+@pytest.mark.parametrize(
+    ("quantization", "expected"), [("none", "vector(384)"), ("halfvec", "halfvec(384)")]
+)
+def test_vector_type_follows_the_quantization(quantization: str, expected: str) -> None:
+    assert spec(quantization=quantization).vector_type == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"key": ()}, "no primary key"),
+        ({"text": ()}, "no text column"),
+        ({"text": ("body", "body")}, "twice"),
+        ({"quantization": "int4"}, "int4"),
+        ({"index": "flat"}, "flat"),
+        ({"dimensions": 0}, "0 dimensions"),
+        ({"dimensions": -1}, "-1 dimensions"),
+        ({"dimensions": 16_001, "index": "none"}, "16001 dimensions"),
+        ({"dimensions": 2001}, "at most 2000"),
+        ({"dimensions": 4001, "quantization": "halfvec"}, "at most 4000"),
+        ({"name": ""}, "needs a name"),
+        ({"name": "a\0b"}, "NUL"),
+        ({"name": "n" * 64}, "63 bytes"),
+    ],
+)
+def test_a_declaration_that_cannot_be_is_refused(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(DeclarationError, match=complaint):
+        spec(**changes)
+
+
+@pytest.mark.parametrize("column", ["chunk_seq", "chunk", "embedding"])
+def test_a_key_named_as_a_view_column_is_refused(column: str) -> None:
+    with pytest.raises(DeclarationError, match=column):
+        spec(key=(KeyColumn("id", "bigint"), KeyColumn(column, "int")))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dimensions": 2000},
+        {"dimensions": 4000, "quantization": "halfvec"},
+        {"dimensions": 16_000, "index": "none"},
+        {"name": "n" * 63},
+        {"name": "Anführung \"mit\" 'Zeichen'"},
+    ],
+)
+def test_a_declaration_at_the_limit_is_taken(changes: dict[str, Any]) -> None:
+    assert spec(**changes).to_json().items() >= changes.items()
+
+
+def test_a_name_is_measured_in_bytes_not_characters() -> None:
+    check_name("ü" * 31)
+    with pytest.raises(DeclarationError, match="63 bytes"):
+        check_name("ü" * 32)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="spec.check_name encodes without catching UnicodeEncodeError"
+)
+def test_a_name_that_is_not_valid_text_is_refused() -> None:
+    with pytest.raises(DeclarationError):
+        check_name("search_\udc80")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"tokens": 7}, "too short"),
+        ({"overlap": -1}, "no sense"),
+        ({"tokens": 100, "overlap": 51}, "at most 50"),
+    ],
+)
+def test_chunking_that_makes_no_sense_is_refused(options: dict[str, int], complaint: str) -> None:
+    with pytest.raises(DeclarationError, match=complaint):
+        Chunking(**options)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="Chunking.overlap defaults to 64 whatever the tokens; the CLI takes a share"
+)
+def test_chunking_by_tokens_alone_brings_a_fitting_overlap() -> None:
+    assert Chunking(tokens=100).overlap <= 50
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"m": 1},
+        {"m": 101},
+        {"m": 16, "ef_construction": 31},
+        {"m": 2, "ef_construction": 3},
+        {"ef_construction": 1001},
+    ],
+)
+def test_hnsw_options_that_pgvector_refuses_are_refused(options: dict[str, int]) -> None:
+    with pytest.raises(DeclarationError, match="HNSW"):
+        Hnsw(**options)
+
+
+def test_key_from_types_keeps_the_order() -> None:
+    assert key_from_types([("b", "uuid"), ("a", "int")]) == (
+        KeyColumn("b", "uuid"),
+        KeyColumn("a", "int"),
+    )
+
+
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+prompts = st.none() | st.text(max_size=20)
+specs = st.builds(
+    IndexSpec,
+    name=names.filter(lambda name: len(name.encode()) <= 63),
+    table=names,
+    schema=names,
+    key=st.lists(
+        st.builds(KeyColumn, name=names.map(lambda name: f"k{name}"), type=names), min_size=1
+    ).map(tuple),
+    text=st.lists(names, min_size=1, unique=True).map(tuple),
+    dimensions=st.integers(1, 2000),
+    base_url=prompts,
+    query_prompt=prompts,
+    document_prompt=prompts,
+    quantization=st.sampled_from(["none", "halfvec"]),
+    index=st.sampled_from(["hnsw", "none"]),
+    hnsw=st.builds(Hnsw, m=st.integers(2, 100), ef_construction=st.integers(200, 1000)),
+    lexical=st.none() | names,
+    chunking=st.none() | st.builds(Chunking, tokens=st.integers(128), overlap=st.integers(0, 64)),
+    notify=st.booleans(),
+)
+
+
+@given(declared=specs)
+def test_json_gives_the_same_declaration_back(declared: IndexSpec) -> None:
+    stored = json.loads(json.dumps(declared.to_json()))
+
+    assert IndexSpec.from_json(stored) == declared
