@@ -5,14 +5,12 @@ Run it from the repository root, as often as you like: ``python -m examples.demo
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import sys
 import sysconfig
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import astuple
 from pathlib import Path
 
 import alembic.command
@@ -21,9 +19,7 @@ import sqlalchemy.exc
 from alembic.config import Config
 from alembic.util import CommandError
 from rich.console import Console
-from rich.table import Table
-from sqlalchemy import Engine, delete, literal_column, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
 from embedsql import registry
@@ -31,14 +27,14 @@ from embedsql.cli.options import progress_console
 from embedsql.cli.progress import drain_progress
 from embedsql.database import connect, engine
 from embedsql.errors import EmbedsqlError
-from embedsql.search import Mode
 from embedsql.settings import Settings
 from embedsql.worker import Worker, WorkerOptions
+from examples.asking import ask, side_by_side
+from examples.loading import store_docs
 from examples.models import PythonDoc, python_doc_search
-from examples.stdlib_docs import StdlibDoc, read_stdlib_docs
+from examples.stdlib_docs import read_stdlib_docs
 
 CONFIGURATION = Path(__file__).parents[1] / "pyproject.toml"
-MODES: Sequence[Mode] = ("dense", "lexical", "hybrid")
 QUESTIONS = {
     "run a command and capture its output": "a task, in the documentation's own words",
     "find words spelled almost alike": "a task that the documentation words differently",
@@ -46,7 +42,6 @@ QUESTIONS = {
     "sort things that depend on each other": "for someone who lacks the term",
     "how many days are in a month": "words that many entries share",
 }
-COLUMN = 24  # characters; three fit on an 80-column terminal
 CHANGED_ROW = "textwrap.dedent"
 CHANGED_DOC = "Teaches penguins to waltz on the ice while an orchestra of walruses plays."
 CHANGED_QUESTION = "dancing lessons for penguins"
@@ -67,14 +62,6 @@ With another model, from the hub (the machine must reach it):
 
 class DemoError(Exception):
     """The demo did not see what it should have seen."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The names that one mode found, best first, and the milliseconds it took."""
-
-    names: Sequence[str]
-    milliseconds: float
 
 
 def main() -> int:
@@ -144,33 +131,14 @@ def load_rows(console: Console, database: Engine) -> None:
     if not docs:
         raise DemoError("this Python comes without the source files of its standard library")
     with Session(database) as session, session.begin():
-        added, changed = upsert(session, docs)
-        others = PythonDoc.name.not_in([doc.name for doc in docs])
-        gone = len(session.scalars(delete(PythonDoc).where(others).returning(PythonDoc.id)).all())
+        changes = store_docs(session, docs)
     version = ".".join(map(str, sys.version_info[:3]))
     console.print(f"{len(docs):,} modules, classes and functions of Python {version}:")
-    console.print(f"{added:,} added, {changed:,} changed, {gone:,} removed")
-    if not added + changed + gone:
+    console.print(
+        f"{changes.added:,} added, {changes.changed:,} changed, {changes.removed:,} removed"
+    )
+    if not any(astuple(changes)):
         console.print("nothing differs from the last run, so nothing has to be embedded")
-
-
-def upsert(session: Session, docs: Sequence[StdlibDoc]) -> tuple[int, int]:
-    """Write what differs, by name; a row that is right already is not touched.
-
-    Returns:
-        How many rows were added and how many changed.
-    """
-    statement = insert(PythonDoc).values([asdict(doc) for doc in docs])
-    new = statement.excluded
-    stored = tuple_(PythonDoc.kind, PythonDoc.signature, PythonDoc.doc)
-    written = session.scalars(
-        statement.on_conflict_do_update(
-            index_elements=[PythonDoc.name],
-            set_={"kind": new.kind, "signature": new.signature, "doc": new.doc},
-            where=stored.is_distinct_from(tuple_(new.kind, new.signature, new.doc)),
-        ).returning(literal_column("python_doc.xmax = 0"))  # true where no row was there
-    ).all()
-    return sum(written), len(written) - sum(written)
 
 
 def load_model(console: Console) -> None:
@@ -215,32 +183,11 @@ def drain(worker: Worker) -> float:
 
 
 def ask_questions(console: Console, database: Engine) -> None:
-    """Each question in every mode, side by side; the times are those of the searches alone."""
+    """Each question in every mode, side by side."""
     ask(database, "after this one, connection, plans and compiled statements are warm")
     for question, remark in QUESTIONS.items():
-        answers = ask(database, question)
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for mode in MODES:
-            label = f"{mode}, {answers[mode].milliseconds:.0f} ms"
-            table.add_column(label, width=COLUMN, overflow="fold")
-        names = [map(_in_column, answers[mode].names) for mode in MODES]
-        for row in itertools.zip_longest(*names, fillvalue=""):
-            table.add_row(*row)
         console.print(f"\n[bold]{question}[/]  [dim]{remark}[/]")
-        console.print(table)
-
-
-def ask(database: Engine, question: str) -> dict[Mode, Answer]:
-    """The three best names in each mode. The question is embedded once, for all of them."""
-    vector = python_doc_search.embedder.embed_queries([question])[0]
-    answers = {}
-    for mode in MODES:
-        statement = python_doc_search.search(question, vector=vector, mode=mode, limit=3)
-        started = time.perf_counter()
-        with Session(database) as session:
-            names = [doc.name for doc, _ in session.execute(statement)]
-        answers[mode] = Answer(names, (time.perf_counter() - started) * 1000)
-    return answers
+        console.print(side_by_side(ask(database, question)))
 
 
 def change_a_row(console: Console, database: Engine, worker: Worker) -> None:
@@ -296,12 +243,6 @@ def _print_best(console: Console, database: Engine, state: str) -> str:
     names = ask(database, CHANGED_QUESTION)["hybrid"].names
     console.print(f"  {state:<9} {', '.join(names)}")
     return names[0] if names else "nothing"
-
-
-def _in_column(name: str) -> str:
-    """Broken at its last dot, where it is too long."""
-    head, _, tail = name.rpartition(".")
-    return name if len(name) <= COLUMN else f"{head}.\n  {tail}"
 
 
 def _heading(console: Console, text: str) -> None:

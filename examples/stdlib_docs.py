@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import ast
 import itertools
+import os
 import sys
-import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +93,7 @@ def read_stdlib_docs(limit: int = LIMIT, root: Path | None = None) -> Iterator[S
     Yields:
         Rows, each name once.
     """
-    modules = _modules(root or Path(sysconfig.get_path("stdlib")))
+    modules = _modules(root or Path(os.__file__).parent)
     return itertools.islice(_once(_all_docs(modules)), limit)
 
 

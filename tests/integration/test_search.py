@@ -227,7 +227,7 @@ def test_row_level_security_holds_in_every_lane(
     articles: list[str], connection: psycopg.Connection, database: str
 ) -> None:
     connection.execute("DROP ROLE IF EXISTS embedsql_test_tenant")
-    for statement in (
+    for step in (
         "CREATE ROLE embedsql_test_tenant LOGIN",
         "ALTER TABLE article ENABLE ROW LEVEL SECURITY",
         "CREATE POLICY own ON article USING (tenant_id = current_setting('app.tenant')::int)",
@@ -235,7 +235,7 @@ def test_row_level_security_holds_in_every_lane(
         "GRANT USAGE ON SCHEMA embedsql TO embedsql_test_tenant",
         "GRANT SELECT ON ALL TABLES IN SCHEMA embedsql TO embedsql_test_tenant",
     ):
-        connection.execute(statement)
+        connection.execute(step)
     tenant_engine = create_engine(
         "postgresql+psycopg://",
         creator=lambda: psycopg.connect(database, user="embedsql_test_tenant"),

@@ -64,7 +64,7 @@ def test_any_text_is_searched_or_refused_as_empty(searcher: RegisteredSearch, te
             searcher.search(text)
         return
     for mode in ("hybrid", "lexical"):
-        searcher.search(text, mode=mode)  # type: ignore[arg-type]
+        searcher.search(text, mode=mode)
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "\u2028\u2029", "a\0b", "\ud800", "y" * 10_001])

