@@ -38,6 +38,7 @@ def main(names: Sequence[str]) -> None:
         print("quality: no judged collection here (EMBEDSQL_DATASETS names their folder)")
         return
     with tempfile.TemporaryDirectory(prefix="embedsql-bench-") as folder:
+        Path(folder).chmod(0o755)  # run as root, the server's own account must reach it
         server = EmbeddedServer(Path(folder) / "home")
         info = conninfo(server.start())
         try:

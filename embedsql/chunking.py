@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from embedsql.spec import Chunking
 
 DEFAULT_TOKENS = 256
+USUAL_OVERLAP = 64
 HEADING_SHARE = 3  # a heading longer than a third of a chunk is not repeated
 BOUNDARY_SLACK = 24  # tokens, so that a piece may end with its sentence
 _APPROXIMATE_MODEL = "text-embedding-3-small"  # its tokenizer ships with the splitter
@@ -58,7 +59,9 @@ class Chunker:
         self._max_tokens = max_tokens
         wanted = (chunking.tokens if chunking else None) or DEFAULT_TOKENS
         self.capacity = wanted if max_tokens is None else min(wanted, max_tokens)
-        self._overlap = min(chunking.overlap, self.capacity // 2) if chunking else 0
+        overlap = chunking.overlap if chunking else 0
+        usual = min(USUAL_OVERLAP, self.capacity // 4)
+        self._overlap = usual if overlap is None else min(overlap, self.capacity // 2)
 
     def split(self, text: str, heading: str = "") -> tuple[list[Chunk], bool]:
         """Cut one row's text.
@@ -81,7 +84,9 @@ class Chunker:
         body = len(heading)
         pieces = self._splitter(self._even_size(text[body:], room)).chunk_indices(text[body:])
         chunks = [Chunk(body + start, piece, heading) for start, piece in pieces]
-        if heading and chunks:  # the first piece follows its heading in the text anyway
+        if not chunks:  # nothing but what the splitter takes for white space
+            return [Chunk(0, text)], False
+        if heading:  # the first piece follows its heading in the text anyway
             first = chunks[0]
             chunks[0] = Chunk(0, text[: first.start + len(first.text)])
         return chunks, False
@@ -123,5 +128,6 @@ class Chunker:
 
 
 def _approximate_tokens(text: str) -> int:
-    # one token is about four characters of English; never fewer tokens than words
-    return max(len(text) // 4, len(text.split()))
+    # about four bytes of English make a token, three of most other scripts; never fewer than words
+    size = len(text.encode("utf-8", "replace"))
+    return max(size // (4 if text.isascii() else 2), len(text.split()))

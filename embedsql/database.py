@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 import sqlalchemy
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -9,6 +11,7 @@ from sqlalchemy.engine import Engine
 
 from embedsql.errors import ConfigurationError, ConnectionFailedError
 
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.:-]*|)://")
 APPLICATION_NAME = "embedsql"
 DEFAULTS = {
     "application_name": APPLICATION_NAME,
@@ -29,18 +32,18 @@ def conninfo(url: str) -> str:
             hold a password.
     """
     plain = url.strip()
-    scheme, separator, rest = plain.partition("://")
-    if separator:
-        dialect = scheme.partition("+")[0]
-        if dialect not in ("postgresql", "postgres"):
+    url_parts = _URL.match(plain)
+    if url_parts:
+        scheme, rest = url_parts["scheme"], plain[url_parts.end() :]
+        if scheme.partition("+")[0] not in ("postgresql", "postgres"):
             raise ConfigurationError(
                 f"the database URL starts with {scheme!r}: embedsql needs PostgreSQL, as in "
                 "postgresql://user@host/database"
             )
-        plain = f"postgresql://{rest}"
+        plain = "postgresql://" + rest.replace(" ", "%20")  # SQLAlchemy takes it as it is
     try:
         given = conninfo_to_dict(plain)
-    except psycopg.ProgrammingError as error:
+    except (psycopg.ProgrammingError, UnicodeEncodeError) as error:
         raise ConfigurationError(
             "the database URL cannot be read; write postgresql://user:password@host:port/database"
             " (special characters of a password percent-encoded) or host=… dbname=… user=…"

@@ -122,8 +122,9 @@ def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
         if place == 1 and fields[-1].strip().lower() == "relevance":
             continue
         try:
-            query_id, document, grade = fields[0], fields[1], int(fields[2])
-        except (IndexError, ValueError) as error:
+            query_id, document, relevance = fields
+            grade = int(relevance)
+        except ValueError as error:
             raise InputFileError(
                 f"{path}, line {place}: not query_id <tab> doc_id <tab> relevance"
             ) from error
@@ -134,7 +135,7 @@ def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputFileError(f"{path} cannot be read: {error}") from error
     # not splitlines(): a text may hold other line separators, such as U+2028

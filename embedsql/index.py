@@ -34,7 +34,7 @@ class SemanticIndex:
     Args:
         name: The index, and the view and function of that name in the database.
         entity: A mapped class or a ``Table`` with a primary key.
-        text: Its text columns, by name, joined in this order.
+        text: Its text column, or columns, by name, joined in this order.
         model: The embedder: ``sentence-transformers/…``, ``openai:…`` or ``hash:<dims>``.
         dimensions: Length of the vectors. ``None``: the model's own; a migration needs it said.
 
@@ -43,7 +43,7 @@ class SemanticIndex:
 
     name: str
     entity: Any
-    text: Sequence[str] = field(kw_only=True)
+    text: str | Sequence[str] = field(kw_only=True)
     model: str = field(default=DEFAULT_MODEL, kw_only=True)
     dimensions: int | None = field(default=None, kw_only=True)
     base_url: str | None = field(default=None, kw_only=True)
@@ -128,7 +128,7 @@ class SemanticIndex:
             table=source.table.name,
             schema=source.table.schema or "public",
             key=source.key_types,
-            text=tuple(self.text),
+            text=(self.text,) if isinstance(self.text, str) else tuple(self.text),
             dimensions=self.dimensions or self.embedder.space.dimensions,
             model=self.model,
             base_url=self.base_url,

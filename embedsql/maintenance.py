@@ -16,9 +16,12 @@ from embedsql.registry import RegisteredIndex
 
 log = logging.getLogger(__name__)
 
+# while a concurrent build runs, its index looks like the INVALID leftover of a failed one
 _STATE = """
-SELECT i.indisvalid FROM pg_catalog.pg_index AS i
-WHERE i.indexrelid = pg_catalog.to_regclass(%s)
+SELECT i.indisvalid, EXISTS (
+    SELECT FROM pg_catalog.pg_stat_progress_create_index AS p WHERE p.index_relid = i.indexrelid
+)
+FROM pg_catalog.pg_index AS i WHERE i.indexrelid = pg_catalog.to_regclass(%s)
 """
 
 
@@ -33,20 +36,19 @@ def ensure_vector_index(connection: psycopg.Connection, index: RegisteredIndex) 
         return False
     name = sqlfile.kit(index.names.vector_index)
     found = connection.execute(_STATE, [sqlfile.text(name)]).fetchone()
-    if found is not None and found[0]:
+    if found is not None and any(found):  # there, or some other worker is at it
         return False
-    # one builder at a time; a session lock, since CONCURRENTLY runs in no transaction
-    lock = [index.index_id]
-    turn = connection.execute(
-        "SELECT pg_try_advisory_lock(hashtext('embedsql vector index'), %s)", lock
-    ).fetchone()
-    if turn is None or not turn[0]:
-        return False
+    # a build takes as long as it takes, whatever the role's defaults are
+    connection.execute("SET statement_timeout = 0")
+    connection.execute("SET lock_timeout = 0")
     try:
         if found is not None:
             connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(name), {})
         log.info("building the vector index of %s", index.spec.name)
         connection.execute(statement.encode())
+    except psycopg.errors.DuplicateTable:  # another worker was faster
+        return False
     finally:
-        connection.execute("SELECT pg_advisory_unlock(hashtext('embedsql vector index'), %s)", lock)
+        connection.execute("RESET statement_timeout")
+        connection.execute("RESET lock_timeout")
     return True

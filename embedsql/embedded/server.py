@@ -150,6 +150,8 @@ class EmbeddedServer:
             # Left by a killed server. Its number may by now be some other program's, which
             # PostgreSQL would take for a running server and refuse to start.
             (data / "postmaster.pid").unlink(missing_ok=True)
+            socket_lock = self._socket_folder(folder) / ".s.PGSQL.5432.lock"
+            socket_lock.unlink(missing_ok=True)
         command = ["pg_ctl", "start", "--wait", "--timeout", str(START_SECONDS), "-D", str(data)]
         command += ["--log", str(folder / "server.log")]
         deadline = time.monotonic() + START_SECONDS
@@ -171,13 +173,7 @@ class EmbeddedServer:
             pid = int((folder / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
-        listed = subprocess.run(
-            ["ps", "-ww", "-o", "command=", "-p", str(pid)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return pid if str(folder / "data") in listed.stdout else None
+        return pid if str(folder / "data") in _command_of(pid) else None
 
     def _ensure_database(self) -> None:
         with self._connect("postgres") as connection:
@@ -188,8 +184,20 @@ class EmbeddedServer:
                 connection.execute("CREATE DATABASE embedsql")
 
 
+def _command_of(pid: int) -> str:
+    """The command line of a process; '' where there is none."""
+    if Path("/proc/self/cmdline").exists():  # Linux; a slim image has no ps
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            return ""
+    command = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
 def _initialize(account: Account, folder: Path) -> None:
     """Make the data folder, whole or not at all."""
+    binary_folder(account)  # refuses before anything is made
     partial = Path(tempfile.mkdtemp(prefix="initdb-", dir=folder))
     if account.switch:
         os.chown(partial, account.uid, account.gid)

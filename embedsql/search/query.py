@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -35,6 +36,13 @@ class SearchTuning:
     rrf_k: int = 60
     dense_weight: float = 1.0
     lexical_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.candidates <= 10 * MOST_ROWS or not 1 <= self.oversample <= 100:
+            raise QueryError("a search takes 1 to 10,000 candidates, oversampled 1 to 100 times")
+        weights = (self.dense_weight, self.lexical_weight)
+        if self.rrf_k < 0 or not all(math.isfinite(one) and one >= 0 for one in weights):
+            raise QueryError("rrf_k and the lanes' weights must be numbers from 0 up")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +133,11 @@ def vector_text(vector: Sequence[float] | Any) -> str:
     Raises:
         QueryError: Not one-dimensional, or with NaN, infinite values or no direction.
     """
-    values = np.asarray(vector, dtype=np.float32)
+    try:
+        with np.errstate(over="ignore"):
+            values = np.asarray(vector, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise QueryError(f"the query vector cannot be read: {error}") from error
     if values.ndim != 1 or not values.size:
         raise QueryError(f"a query vector has one dimension, not the shape {values.shape}")
     if not np.isfinite(values).all() or not values.any():

@@ -1,20 +1,19 @@
-"""Claims: what a worker gets, what two never get at once, and what becomes of a dead one's."""
+"""Claims: what a worker gets, what two never get at once, and how keys come back."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
-from embedsql.changelog import MOST_CRASHES, Batch, ChangeLog
+from embedsql.changelog import Batch, ChangeLog
 from embedsql.database import connect
 from embedsql.errors import LeaseLostError
 from embedsql.registry import RegisteredIndex
-from tests.factories import HandWorker, add_index, create_article_table, take_log, verify_all
+from tests.factories import add_index, create_article_table, take_log
 
 LOG = "SELECT seq, key_1 FROM embedsql.article_search_log ORDER BY seq"
 PAST = -1.0  # a lease that has run out as soon as it is given
@@ -66,7 +65,7 @@ def test_a_claim_takes_no_sequence_of_a_key_it_leaves(
 ) -> None:
     add(connection, 1, 2, 3)
     connection.execute("UPDATE article SET title = 'x'")
-    owner = {seq: key for seq, key in connection.execute(LOG)}
+    owner: dict[int, int] = dict(connection.execute(LOG).fetchall())
 
     batch = ChangeLog(index, "a").claim(connection, 2)
 
@@ -199,64 +198,6 @@ def test_a_lost_lease_is_not_renewed_and_fences_off_its_old_owner(
     log.release(connection, batch)
     assert taken is not None
     assert other.renew(second, taken)
-
-
-def test_a_batch_that_nobody_survives_is_split_down_to_single_keys_and_buried(
-    connection: psycopg.Connection, index: RegisteredIndex, database: str
-) -> None:
-    add(connection, *range(1, 10))
-    connection.execute("UPDATE article SET title = 'x' WHERE id % 2 = 0")
-    owner = {seq: key for seq, key in connection.execute(LOG)}
-    log = ChangeLog(index, "a", lease=PAST)
-
-    claims = list(iter(lambda: log.claim(connection, 100), None))
-
-    assert Counter(len(batch.keys) for batch in claims) == {9: 1, 3: 3, 1: 9}
-    for batch in claims:  # each piece has its own keys' sequences, all of them, and no others
-        expected = {seq for seq, key in owner.items() if key in keys_of(batch)}
-        assert set(batch.seqs) == expected
-        assert max(batch.versions) == max(expected)
-    dead = connection.execute("SELECT key, error_class, attempts FROM embedsql.dead_letter")
-    assert sorted(dead) == [(key, "WorkerCrash", MOST_CRASHES) for key in range(1, 10)]
-    assert log.is_empty(connection)
-    assert verify_all(database).dead == 9
-
-
-def test_only_the_key_that_kills_its_workers_is_buried(
-    connection: psycopg.Connection, index: RegisteredIndex, database: str
-) -> None:
-    add(connection, *range(1, 18))
-    worker = HandWorker(database, index, lease=PAST)
-    crashes = 0
-    while (batch := worker.log.claim(worker.connection, 100)) is not None:
-        if (13,) in batch.keys:
-            crashes += 1
-            continue
-        prepared = worker.ingest.prepare(worker.connection, batch)
-        worker.ingest.embed(prepared)
-        worker.write(prepared)
-    worker.close()
-
-    verdict = verify_all(database)
-    assert crashes == MOST_CRASHES
-    assert connection.execute("SELECT key FROM embedsql.dead_letter").fetchall() == [(13,)]
-    assert (verdict.missing, verdict.stale, verdict.orphans, verdict.pending) == (1, 0, 0, 0)
-
-
-def test_an_edit_brings_a_buried_key_back(
-    connection: psycopg.Connection, index: RegisteredIndex, database: str
-) -> None:
-    add(connection, 1)
-    log = ChangeLog(index, "a", lease=PAST)
-    for _ in range(MOST_CRASHES):
-        assert keys_of(log.claim(connection, 10)) == [1]
-    connection.execute("UPDATE article SET title = 'harmless now'")  # while the third holds it
-
-    worker = HandWorker(database, index)
-    worker.work()
-    worker.close()
-
-    assert verify_all(database).ok
 
 
 def test_due_keys_are_woken_and_dead_ones_revived(

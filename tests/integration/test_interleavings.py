@@ -5,23 +5,15 @@ Whatever it is: no outdated vector is written, no deleted row comes back, no cha
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 
 import psycopg
 import pytest
 
-from embedsql import registry
 from embedsql.changelog import ChangeLog
-from embedsql.declare import enqueue_existing
 from embedsql.errors import LeaseLostError
-from embedsql.registered import RegisteredSearch
 from embedsql.registry import RegisteredIndex
-from embedsql.requeue import requeue_rows
-from embedsql.search import Query
 from embedsql.store import Outcome
-from embedsql.verify import verify_index
 from tests.factories import (
     HandWorker,
     add_index,
@@ -58,72 +50,61 @@ def slow(database: str, index: RegisteredIndex) -> Iterator[HandWorker]:
 
 SAVED, GONE, CHANGED = Outcome(1, 0, 0, 0), Outcome(0, 1, 0, 0), Outcome(0, 0, 1, 0)
 
+# what happens between claim and write: what the write does, what a worker makes of it in the end
+MEANWHILE: dict[str, tuple[Outcome, list[tuple[int, str]]]] = {
+    "UPDATE article SET title = 'new'": (CHANGED, [(1, "new")]),
+    "UPDATE article SET title = NULL": (CHANGED, []),
+    "UPDATE article SET tenant_id = 2": (SAVED, [(1, "old")]),
+    "UPDATE article SET title = 'new'; UPDATE article SET title = 'old'": (SAVED, [(1, "old")]),
+    "DELETE FROM article": (GONE, []),
+    "DELETE FROM article; INSERT INTO article (id, title) VALUES (1, 'new')": (
+        CHANGED,
+        [(1, "new")],
+    ),
+    "DELETE FROM article; INSERT INTO article (id, title) VALUES (1, 'old')": (
+        SAVED,
+        [(1, "old")],
+    ),
+    "UPDATE article SET id = 2": (GONE, [(2, "old")]),
+    "UPDATE article SET id = 2; INSERT INTO article (id, title) VALUES (1, 'new')": (
+        CHANGED,
+        [(1, "new"), (2, "old")],
+    ),
+    "TRUNCATE article": (GONE, []),
+    "TRUNCATE article; INSERT INTO article (id, title) VALUES (1, 'new')": (CHANGED, [(1, "new")]),
+    "TRUNCATE article; INSERT INTO article (id, title) VALUES (1, 'old')": (SAVED, [(1, "old")]),
+}
 
-@pytest.mark.parametrize(
-    ("meanwhile", "outcome", "written", "in_the_end"),
-    [
-        ("UPDATE article SET title = 'new'", CHANGED, [], [(1, "new")]),
-        ("UPDATE article SET title = NULL", CHANGED, [], []),
-        ("DELETE FROM article", GONE, [], []),
-        (
-            "DELETE FROM article; INSERT INTO article (id, title) VALUES (1, 'new')",
-            CHANGED,
-            [],
-            [(1, "new")],
-        ),
-        (
-            "DELETE FROM article; INSERT INTO article (id, title) VALUES (1, 'old')",
-            SAVED,
-            [(1, "old")],
-            [(1, "old")],
-        ),
-        ("UPDATE article SET id = 2", GONE, [], [(2, "old")]),
-        (
-            "UPDATE article SET id = 2; INSERT INTO article (id, title) VALUES (1, 'new')",
-            CHANGED,
-            [],
-            [(1, "new"), (2, "old")],
-        ),
-        ("UPDATE article SET tenant_id = 2", SAVED, [(1, "old")], [(1, "old")]),
-        ("TRUNCATE article", GONE, [], []),
-        (
-            "TRUNCATE article; INSERT INTO article (id, title) VALUES (1, 'new')",
-            CHANGED,
-            [],
-            [(1, "new")],
-        ),
-    ],
-)
+
 @pytest.mark.parametrize("stored_before", [False, True])
 def test_a_row_that_changes_while_it_is_embedded(
     connection: psycopg.Connection,
     database: str,
     index: RegisteredIndex,
     worker: HandWorker,
-    meanwhile: str,
-    outcome: Outcome,
-    written: list[tuple[int, str]],
-    in_the_end: list[tuple[int, str]],
     stored_before: bool,
 ) -> None:
-    if stored_before:  # of a text before: whatever is not written now leaves it as it is
-        connection.execute("UPDATE article SET title = 'older'")
-        worker.work()
+    found = {}
+    for meanwhile, (outcome, _) in MEANWHILE.items():
+        connection.execute("TRUNCATE article; INSERT INTO article (id, title) VALUES (1, 'older')")
+        if stored_before:
+            worker.work()
         connection.execute("UPDATE article SET title = 'old'")
-    prepared = worker.embed()
+        prepared = worker.embed()
+        connection.execute(meanwhile.encode())
+        kept = stored_chunks(connection, index)  # older, or truncated away
 
-    connection.execute(meanwhile.encode())
-    found = worker.write(prepared)
+        did = worker.write(prepared)
 
-    assert found == outcome
-    if stored_before and outcome == CHANGED and "TRUNCATE" not in meanwhile:
-        written = [(1, "older")]
-    assert stored_chunks(connection, index) == written
-    logged = {key for (key,) in connection.execute("SELECT key_1 FROM embedsql.article_search_log")}
-    assert (1 in logged) or outcome != CHANGED
-    worker.work()
-    assert stored_chunks(connection, index) == in_the_end
-    assert verify_all(database).ok
+        stored = stored_chunks(connection, index)
+        assert stored == {SAVED: [(1, "old")], GONE: [], CHANGED: kept}[outcome], meanwhile
+        logged = connection.execute("SELECT FROM embedsql.article_search_log WHERE key_1 = 1")
+        assert logged.fetchall() or outcome != CHANGED, meanwhile
+        worker.work()
+        found[meanwhile] = (did, stored_chunks(connection, index))
+        assert verify_all(database).ok, meanwhile
+
+    assert found == MEANWHILE
 
 
 @pytest.mark.parametrize(
@@ -252,49 +233,4 @@ def test_an_application_does_not_wait_for_a_write_and_is_not_forgotten(
 
     worker.work()
     assert stored_chunks(connection, index) == in_the_end
-    assert verify_all(database).ok
-
-
-def search(connection: psycopg.Connection, index: RegisteredIndex) -> None:
-    with RegisteredSearch(connection.info.dsn, index.spec.name) as opened:
-        opened.search("old", Query())
-
-
-READERS: dict[str, Callable[[psycopg.Connection, RegisteredIndex], object]] = {
-    "backfill": lambda connection, index: enqueue_existing(connection, index.spec),
-    "requeue": lambda connection, index: requeue_rows(connection, index, None),
-    "verify": verify_index,
-    "status": lambda connection, index: registry.status(connection),
-    "view": lambda connection, index: connection.execute("SELECT * FROM article_search"),
-    "search": search,
-}
-
-
-@pytest.mark.parametrize("reader", READERS)
-def test_nothing_deadlocks_with_a_truncate(
-    connection: psycopg.Connection,
-    database: str,
-    index: RegisteredIndex,
-    worker: HandWorker,
-    reader: str,
-) -> None:
-    worker.work()
-    connection.execute("UPDATE embedsql.semantic_index SET backfill_pending = true")
-    for own in (connection, worker.connection):
-        own.execute("SET lock_timeout = 0; SET deadlock_timeout = '20ms'")
-    waits = (
-        "SELECT FROM pg_locks JOIN pg_database AS d ON d.oid = database "
-        "WHERE NOT granted AND datname = current_database()"
-    )
-
-    with ThreadPoolExecutor(1) as pool:
-        with connection.transaction():
-            connection.execute("ALTER TABLE article ADD COLUMN extra int")
-            reading = pool.submit(READERS[reader], worker.connection, index)
-            while not connection.execute(waits).fetchall():
-                time.sleep(0.01)
-            connection.execute("TRUNCATE article")
-        reading.result()
-
-    worker.work()
     assert verify_all(database).ok

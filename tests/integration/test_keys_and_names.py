@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -57,7 +58,6 @@ def database(shared: str) -> Iterator[str]:
 
 
 KEYS = {
-    "smallint": ("1", "2"),
     "bigint": ("-9223372036854775808", "9223372036854775807"),
     "uuid": ("00000000-0000-0000-0000-000000000000", "9b2c1a52-2f0e-4d5e-9b0a-0d6d8d1a2b3c"),
     "text": ("", "a'b\"c\\d%s{}\n, null"),
@@ -65,8 +65,6 @@ KEYS = {
     "varchar(8)": ("ab", "ab "),
     "char(2)": ("ab", "c"),
     "numeric(6,2)": ("1.10", "-0.05"),
-    "boolean": ("true", "false"),
-    "date": ("2024-02-29", "1999-12-31"),
     "timestamptz": ("2024-02-29 12:00:00.000001+02", "1999-12-31 00:00+00"),
     "bytea": ("\\x00ff", "\\x"),
     "inet": ("10.0.0.1", "::1"),
@@ -83,27 +81,25 @@ def test_a_key_type_goes_the_whole_way(
     first, second = KEYS[key_type]
     connection.execute(f"CREATE TABLE note (id {key_type} PRIMARY KEY, body text)".encode())
     connection.execute("INSERT INTO note VALUES (%s, 'poison')", [first])
-    index = add_index(connection, "note", text=("body",))
-    worker = HandWorker(database, index, embedder=RecordingEmbedder(poison="poison"))
-    try:
+    index = add_index(connection, "note", text=("body",), index="none")
+    embedder = RecordingEmbedder(poison="poison")
+    with closing(HandWorker(database, index, embedder=embedder)) as worker:
         connection.execute("INSERT INTO note VALUES (%s, 'old')", [second])
         worker.work()
         connection.execute("UPDATE note SET body = 'new' WHERE body = 'old'")
         worker.work()
         connection.execute("UPDATE embedsql.failure SET next_attempt_at = now()")
-        worker.embedder.poison = None
+        embedder.poison = None
         worker.work()
-    finally:
-        worker.close()
 
-    both = "SELECT id, chunk FROM note_search ORDER BY chunk"
-    assert connection.execute(both).fetchall() == (
-        connection.execute("SELECT id, body FROM note ORDER BY body").fetchall()
-    )
-    assert verify_all(database).ok
-    connection.execute("DELETE FROM note")
-    drain(database)
-    assert stored_chunks(connection, index) == []
+        both = "SELECT id, chunk FROM note_search ORDER BY chunk"
+        assert connection.execute(both).fetchall() == (
+            connection.execute("SELECT id, body FROM note ORDER BY body").fetchall()
+        )
+        assert verify_all(database).ok
+        connection.execute("DELETE FROM note")
+        worker.work()
+        assert stored_chunks(connection, index) == []
 
 
 def test_a_composite_key_goes_the_whole_way(connection: psycopg.Connection, database: str) -> None:
@@ -147,7 +143,7 @@ HOSTILE = [
     "it's",
     "%s",
     "100%",
-    "%%",
+    "%%b",
     "%(key_1)s",
     "{}",
     "{log}",
@@ -160,32 +156,35 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_name_goes_the_whole_way(
-    connection: psycopg.Connection, database: str, name: str
-) -> None:
-    # the table, its key, its text and its index all bear the name, or one that differs at the end
-    index_name, text_name = name[:-1] + "y", name[:-1] + "z"
-    names = {"source": name, "key": name, "text": text_name}
-    quoted = {slot: sql.Identifier(value) for slot, value in names.items()}
-    for statement in (
-        "CREATE TABLE {source} ({key} int, part int, {text} text, PRIMARY KEY ({key}, part))",
-        "INSERT INTO {source} VALUES (1, 1, 'old'), (2, 1, 'b'), (3, 1, '')",
-    ):
-        connection.execute(sql.SQL(statement).format(**quoted))
-    index = add_index(
-        connection, quoted["source"].as_string(None), text=(text_name,), name=index_name
-    )
+def test_hostile_names_go_the_whole_way(connection: psycopg.Connection, database: str) -> None:
+    def execute(name: str, *statements: str) -> None:
+        # the table, its key, its text and its index all bear the name, but for the last character
+        slots = {"table": name, "key": name, "text": name[:-1] + "z"}
+        quoted = {slot: sql.Identifier(value) for slot, value in slots.items()}
+        for statement in statements:
+            connection.execute(sql.SQL(statement).format(**quoted))
+
+    indexes = {}
+    for name in HOSTILE:
+        execute(
+            name,
+            "CREATE TABLE {table} ({key} int, part int, {text} text, PRIMARY KEY ({key}, part))",
+            "INSERT INTO {table} VALUES (1, 1, 'old'), (2, 1, 'b'), (3, 1, '')",
+        )
+        quoted = sql.Identifier(name).as_string(None)
+        indexes[name] = add_index(connection, quoted, text=(name[:-1] + "z",), name=name[:-1] + "y")
     drain(database)
-    for statement in (
-        "UPDATE {source} SET {text} = 'new' WHERE {key} = 1",
-        "UPDATE {source} SET {key} = 4, {text} = 'd' WHERE {key} = 3",
-        "DELETE FROM {source} WHERE {key} = 2",
-    ):
-        connection.execute(sql.SQL(statement).format(**quoted))
+    for name in HOSTILE:
+        execute(
+            name,
+            "UPDATE {table} SET {text} = 'new' WHERE {key} = 1",
+            "UPDATE {table} SET {key} = 4, {text} = 'd' WHERE {key} = 3",
+            "DELETE FROM {table} WHERE {key} = 2",
+        )
     drain(database)
 
-    assert stored_chunks(connection, index) == [(1, 1, "new"), (4, 1, "d")]
+    found = {name: stored_chunks(connection, index) for name, index in indexes.items()}
+    assert found == {name: [(1, 1, "new"), (4, 1, "d")] for name in HOSTILE}
     assert verify_all(database).ok
 
 

@@ -49,7 +49,6 @@ def test_line_separators_inside_a_text_do_not_end_the_line(tmp_path: Path) -> No
     assert found == [JudgedQuery("q1", "a\u2028b\x85c", {"d1": 1})]
 
 
-@pytest.mark.xfail(strict=True, reason="evaluate._lines reads utf-8, which keeps a byte order mark")
 def test_a_byte_order_mark_is_no_matter(tmp_path: Path) -> None:
     mark = b"\xef\xbb\xbf"
 
@@ -82,7 +81,6 @@ def test_a_malformed_judgement_is_named_by_file_and_line(tmp_path: Path, line: s
         read(tmp_path, QUERIES, f"{JUDGEMENTS}{line}\n")
 
 
-@pytest.mark.xfail(strict=True, reason="evaluate._read_judgements looks at three fields of any")
 def test_the_four_columns_of_trec_are_not_misread(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match="line 1"):
         read(tmp_path, QUERIES, "q1\t0\t17\t1\n")

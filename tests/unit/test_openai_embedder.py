@@ -74,7 +74,6 @@ def test_many_texts_go_in_several_requests(provider: Provider) -> None:
     assert [len(payload["input"]) for payload in provider.payloads[1:]] == [128, 128, 44]
 
 
-@pytest.mark.xfail(strict=True, reason="OpenAIEmbedder._embed: np.concatenate of no parts")
 def test_no_texts_give_no_vectors(provider: Provider) -> None:
     assert provider.load().embed_documents([]).shape == (0, 3)
 
@@ -100,11 +99,6 @@ def test_a_base_url_that_is_none_is_refused(url: str) -> None:
         load_embedder("openai:small", EmbedderOptions(base_url=url))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=(ValueError, Exception),
-    reason="openai._endpoint and httpx.Client raise ValueError and httpx.InvalidURL",
-)
 @pytest.mark.parametrize("url", ["http://[bad/v1", "http://host:port/v1"])
 def test_a_base_url_that_cannot_be_parsed_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError):

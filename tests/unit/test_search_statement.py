@@ -194,7 +194,6 @@ def test_a_declaration_becomes_the_spec_of_its_table() -> None:
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="SemanticIndex.spec makes a tuple of the string's letters")
 def test_one_text_column_given_as_a_string_is_not_its_letters() -> None:
     try:
         found = SemanticIndex("p", page, text="body", dimensions=8).spec.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.stdlib_docs import SHORTEST, StdlibDoc, read_stdlib_docs
+from examples.stdlib_docs import LONGEST, SHORTEST, StdlibDoc, read_stdlib_docs
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,6 +71,13 @@ def test_nothing_private_short_or_of_a_test(docs: Mapping[str, StdlibDoc]) -> No
     assert not [part for part in parts if part.startswith("_")]
     assert parts.isdisjoint({"tests", "idlelib", "lib2to3", "turtledemo"})
     assert min(len(doc.doc) for doc in docs.values()) >= SHORTEST
+
+
+def test_a_long_one_ends_with_a_whole_paragraph(docs: Mapping[str, StdlibDoc]) -> None:
+    whole = cleandoc(json.__doc__ or "").strip()
+    shortened = docs["json"].doc
+    assert len(shortened) <= LONGEST < len(whole)
+    assert whole.startswith(shortened + "\n\n")
 
 
 def test_the_limit_bounds_the_rows() -> None:

@@ -1,0 +1,73 @@
+"""A user's TRUNCATE takes the source, then our tables; nothing of ours may take them in reverse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from embedsql import registry
+from embedsql.database import connect
+from embedsql.declare import enqueue_existing
+from embedsql.registered import RegisteredSearch
+from embedsql.registry import RegisteredIndex
+from embedsql.requeue import requeue_rows
+from embedsql.verify import verify_index
+from tests.factories import add_index, create_article_table, drain, verify_all
+
+
+@pytest.fixture
+def second(database: str) -> Iterator[psycopg.Connection]:
+    with connect(database) as opened:
+        yield opened
+
+
+def search(connection: psycopg.Connection, index: RegisteredIndex) -> None:
+    with RegisteredSearch(connection.info.dsn, index.spec.name) as opened:
+        opened.search("old")
+
+
+WAITING = """
+SELECT FROM pg_locks JOIN pg_database AS d ON d.oid = database
+WHERE NOT granted AND datname = current_database()
+"""
+READERS: dict[str, Callable[[psycopg.Connection, RegisteredIndex], object]] = {
+    "backfill": lambda connection, index: enqueue_existing(connection, index.spec),
+    "requeue": lambda connection, index: requeue_rows(connection, index, None),
+    "verify": verify_index,
+    "status": lambda connection, index: registry.status(connection),
+    "view": lambda connection, index: connection.execute("SELECT * FROM article_search"),
+    "search": search,
+}
+
+
+def test_nothing_deadlocks_with_a_truncate(
+    connection: psycopg.Connection, database: str, second: psycopg.Connection
+) -> None:
+    create_article_table(connection)
+    index = add_index(connection)
+    for own in (connection, second):
+        own.execute("SET deadlock_timeout = '20ms'")
+
+    deadlocked = []
+    for name, read in READERS.items():
+        connection.execute("INSERT INTO article (title) VALUES ('old')")
+        connection.execute("UPDATE embedsql.semantic_index SET backfill_pending = true")
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                with connection.transaction():
+                    connection.execute("LOCK TABLE article IN ACCESS EXCLUSIVE MODE")
+                    reading = pool.submit(read, second, index)
+                    while not (reading.done() or connection.execute(WAITING).fetchall()):
+                        time.sleep(0.01)
+                    connection.execute("TRUNCATE article")
+                reading.result()
+            except psycopg.errors.DeadlockDetected:
+                deadlocked.append(name)
+
+    assert deadlocked == []
+    drain(database)
+    assert verify_all(database).ok
