@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg.rows import tuple_row
@@ -20,18 +21,18 @@ _KINDS = {
 }
 
 _TABLE = """
-SELECT c.oid, n.nspname, c.relname, c.relkind::text
+SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relkind = 'p' OR c.relispartition
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.oid = pg_catalog.to_regclass(%s)
 """
 
 _KEY = """
-SELECT a.attname, pg_catalog.format_type(a.atttypid, NULL)
+SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod)
 FROM pg_catalog.pg_index AS i
 CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, place)
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-WHERE i.indrelid = %s AND i.indisprimary
+WHERE i.indrelid = %s AND i.indisprimary AND k.place <= i.indnkeyatts
 ORDER BY k.place
 """
 
@@ -45,7 +46,16 @@ ORDER BY attnum
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table of the application, as the catalogue describes it."""
+    """A table of the application, as the catalogue describes it.
+
+    Attributes:
+        schema: Where it is.
+        name: Its name.
+        partitioned: Whether it is a partitioned table or a partition: statement triggers miss
+            what is written through the one to the other.
+        key: Its primary key.
+        columns: Names and SQL types.
+    """
 
     schema: str
     name: str
@@ -67,7 +77,7 @@ def describe_source(connection: psycopg.Connection, table: str) -> SourceTable:
     found = _find(connection, table)
     if found is None:
         raise DeclarationError(f"there is no table {table!r} in this database")
-    oid, schema, name, kind = found
+    oid, schema, name, kind, partitioned = found
     if kind not in ("r", "p"):
         raise DeclarationError(
             f"{table!r} is {_KINDS.get(kind, 'not a table')}: a semantic index needs a table, "
@@ -81,7 +91,7 @@ def describe_source(connection: psycopg.Connection, table: str) -> SourceTable:
             "so that vectors can be matched with their rows"
         )
     columns: dict[str, str] = dict(cursor.execute(_COLUMNS, [oid]).fetchall())
-    return SourceTable(schema, name, kind == "p", key, columns)
+    return SourceTable(schema, name, partitioned, key, columns)
 
 
 def check_text_columns(source: SourceTable, text: tuple[str, ...]) -> None:
@@ -136,7 +146,7 @@ def check_text_configuration(connection: psycopg.Connection, configuration: str)
         )
 
 
-def _find(connection: psycopg.Connection, table: str) -> tuple[int, str, str, str] | None:
+def _find(connection: psycopg.Connection, table: str) -> tuple[Any, ...] | None:
     cursor = connection.cursor(row_factory=tuple_row)
     quoted = '"' + table.replace('"', '""') + '"'
     for spelling in (table, quoted):

@@ -58,9 +58,12 @@ def connect(info: str, *, application_name: str = APPLICATION_NAME) -> psycopg.C
         ConnectionFailedError: With the server's words, without the password.
     """
     try:
-        return psycopg.connect(info, autocommit=True, application_name=application_name)
+        connection = psycopg.connect(info, autocommit=True, application_name=application_name)
     except psycopg.OperationalError as error:
         raise ConnectionFailedError(_why(error)) from error
+    # whatever the database's default: after waiting for a lock, a claim must see what it waited for
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    return connection
 
 
 def engine(info: str) -> Engine:

@@ -74,7 +74,10 @@ def enqueue_existing(connection: psycopg.Connection, spec: IndexSpec) -> int:
     Returns:
         How many rows were logged.
     """
-    return connection.execute(ddl.enqueue_statement(spec).encode()).rowcount
+    lock, enqueue = ddl.enqueue_statements(spec)
+    with connection.transaction():
+        connection.execute(lock.encode())
+        return connection.execute(enqueue.encode()).rowcount
 
 
 def drop_index(connection: psycopg.Connection, name: str) -> None:

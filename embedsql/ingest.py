@@ -130,6 +130,15 @@ class Ingest:
         ]
         return self._vectors.write(connection, self.change_log, prepared.batch, rows, failures)
 
+    def park(self, connection: psycopg.Connection, batch: Batch, error: Exception) -> None:
+        """Set a batch's keys aside, each with this error, for a later attempt.
+
+        Raises:
+            LeaseLostError: Another worker owns the batch; nothing was written.
+        """
+        failures = [_failure(place, error) for place in range(len(batch.keys))]
+        self._vectors.write(connection, self.change_log, batch, [], failures)
+
     def _chunked(self, source: SourceText) -> PreparedRow:
         if source.unchanged:
             return PreparedRow(source, None, source.truncated)

@@ -26,10 +26,12 @@ def requeue_rows(connection: psycopg.Connection, index: RegisteredIndex, where: 
     """
     slots = Slots(index.spec, index.names)
     condition = sqlfile.raw(f"({where})" if where else "true")
-    chosen = sql.SQL("SELECT {} FROM {} WHERE {}").format(
-        slots.source_key_as_own, slots.source, condition
+    chosen = sql.SQL("SELECT {} FROM {} AS s WHERE {}").format(
+        slots.source_key_as_own("s"), slots.source, condition
     )
     with connection.transaction():
+        # the source first, as a TRUNCATE of it does
+        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(slots.source), {})
         # the stored hash no longer matches, and no equal text's vector is reused: the model runs
         connection.execute(
             sql.SQL("UPDATE {} SET input_hash = '' WHERE ({}) IN ({})").format(

@@ -64,6 +64,14 @@ class Slots:
         """``keys_1, keys_2``"""
         return sqlfile.comma(sqlfile.identifier(own.replace("key", "keys")) for own in self.own_key)
 
+    @cached_property
+    def returned_arrays(self) -> sql.Composed:
+        """``keys_1::text[], keys_2::text[]``: a batch's keys, as results."""
+        return sqlfile.comma(
+            sql.SQL("{}::text[]").format(sqlfile.identifier(own.replace("key", "keys")))
+            for own in self.own_key
+        )
+
     def arrays_of(self, table: str) -> sql.Composed:
         """``b.keys_1, b.keys_2``"""
         return sqlfile.comma(
@@ -80,29 +88,27 @@ class Slots:
 
     @cached_property
     def key_parameters(self) -> sql.Composed:
-        """``%(key_1)s::bigint[], …``: a batch's keys, as parameters."""
+        """``%(key_1)s::text[]::bigint[], …``: a batch's keys, as parameters.
+
+        Keys travel as text: the driver knows no arrays of enums, domains or citext.
+        """
         return sqlfile.comma(
-            sql.SQL("{}::{}[]").format(sql.Placeholder(own), sqlfile.raw(column.type))
+            sql.SQL("{}::text[]::{}[]").format(sql.Placeholder(own), sqlfile.raw(column.type))
             for own, column in zip(self.own_key, self.spec.key, strict=True)
         )
 
-    @cached_property
-    def source_key(self) -> sql.Composed:
-        """``id``: the key as the source names it."""
-        return sqlfile.comma(sqlfile.identifier(column.name) for column in self.spec.key)
-
-    @cached_property
-    def source_key_as_own(self) -> sql.Composed:
-        """``id AS key_1``"""
+    def source_key_as_own(self, row: str) -> sql.Composed:
+        """``s.id AS key_1``"""
         return sqlfile.comma(
-            sql.SQL("{} AS {}").format(sqlfile.identifier(column.name), sqlfile.identifier(own))
+            sql.SQL("{} AS {}").format(
+                sqlfile.identifier(row, column.name), sqlfile.identifier(own)
+            )
             for own, column in zip(self.own_key, self.spec.key, strict=True)
         )
 
-    @cached_property
-    def view_key(self) -> sql.Composed:
-        """``s.id``: the key in the index's view."""
-        return sqlfile.comma(sqlfile.identifier("s", column.name) for column in self.spec.key)
+    def source_key_of(self, row: str) -> sql.Composed:
+        """``s.id``: the key as the source names it."""
+        return sqlfile.comma(sqlfile.identifier(row, column.name) for column in self.spec.key)
 
     def qualified_key(self, row: str) -> sql.Composed:
         """``NEW.id``: the source's key in a trigger's row."""

@@ -16,10 +16,10 @@ With the command line:
   {embedsql} status
   {embedsql} verify
 Without it, in SQL:
-  {psql} "{url}" \\
-    -c "SELECT id, chunk_seq, left(chunk, 50) FROM python_doc_search LIMIT 3"
+  {psql} "{url}" -x \\
+    -c "SELECT id, chunk_seq, chunk FROM python_doc_search LIMIT 3"
 With another model, from the hub (the machine must reach it):
-  {embedsql} add python_doc --name python_doc_bge --text name --text doc \\
+  {embedsql} add python_doc --text name --text doc --name bge_search \\
     --model sentence-transformers/BAAI/bge-small-en-v1.5
   {embedsql} worker --drain"""
 

@@ -5,8 +5,8 @@ in C (``math``, ``itertools``, most of ``os``) has no source here and is left ou
 
 How it is bounded: the well-known modules come first, with the methods of their classes; then the
 modules and definitions of the rest, top-level modules before nested ones; after ``LIMIT`` rows it
-ends. A docstring of more than ``LONGEST`` characters, about one in thirty, ends with a paragraph before
-that.
+ends. A docstring of more than ``LONGEST`` characters, about one in thirty, is cut after its last
+paragraph before that.
 """
 
 from __future__ import annotations

@@ -17,12 +17,13 @@ from embedsql.database import connect
 from embedsql.declare import create_index
 from embedsql.embedders.hashing import HashEmbedder
 from embedsql.ingest import Ingest, PreparedBatch
+from embedsql.lane import WorkerReport
 from embedsql.registry import RegisteredIndex, find_index
 from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
 from embedsql.store import Outcome
 from embedsql.verify import Verdict, verify_index
-from embedsql.worker import Worker, WorkerOptions, WorkerReport
+from embedsql.worker import Worker, WorkerOptions
 
 ARTICLE = """
 CREATE TABLE article (

@@ -28,7 +28,7 @@ WINDOW_FACTOR = 4  # log rows looked at for each key wanted: room for repeated k
 _ADVISORY_SPACE = 0x65_6D_62_73  # "embs"
 
 _file = partial(sqlfile.statement, __name__)
-Key = tuple[Any, ...]
+Key = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Batch:
 
     Attributes:
         batch_id: Its row in the batch table: the fence that a write must delete first.
-        keys: The source keys, each a tuple in the key's column order.
+        keys: The source keys, each a tuple of texts in the key's column order.
         versions: The highest log sequence seen for each key.
         seqs: Every log sequence seen for these keys; what an acknowledgement deletes.
     """
@@ -78,6 +78,10 @@ class ChangeLog:
         self._wake_due = _filled("wake_due.sql", slots)
         self._revive = _filled("revive.sql", slots)
         self._first = sql.SQL("SELECT min(seq) FROM {}").format(slots.log)
+        self._crashes = sql.SQL(
+            "SELECT crashes FROM {} "
+            "WHERE batch_id = %(batch_id)s AND worker = %(worker)s FOR UPDATE"
+        ).format(slots.batch)
         self._left = sql.SQL("SELECT EXISTS (SELECT FROM {}), EXISTS (SELECT FROM {})").format(
             slots.log, slots.batch
         )
@@ -131,6 +135,13 @@ class ChangeLog:
         if connection.execute(self._release, self._own(batch)).rowcount == 0:
             raise LeaseLostError(f"the lease of batch {batch.batch_id} ran out")
 
+    def split(self, connection: psycopg.Connection, batch: Batch) -> None:
+        """Give the keys back in pieces, as after a crash: one of them is at fault."""
+        with connection.transaction():
+            found = connection.execute(self._crashes, self._own(batch)).fetchone()
+            if found is not None:
+                self._split_dead(connection, batch.batch_id, found[0], len(batch.keys))
+
     def revive(self, connection: psycopg.Connection) -> int:
         """Log every dead letter again.
 
@@ -159,6 +170,11 @@ class ChangeLog:
             values = {"batch_id": batch_id, "index_id": self._index_id}
             connection.execute(self._bury, values)
             return
+        self._split_dead(connection, batch_id, crashes, size)
+
+    def _split_dead(
+        self, connection: psycopg.Connection, batch_id: int, crashes: int, size: int
+    ) -> None:
         # all in one, then pieces of the root of it, then one by one: three crashes find the row
         piece = math.ceil(math.sqrt(size)) if crashes == 0 else 1
         connection.execute(self._split, {"batch_id": batch_id, "size": piece})
@@ -179,6 +195,7 @@ def _filled(name: str, slots: Slots) -> sql.Composed:
         batch=slots.batch,
         key_columns=slots.key_columns,
         array_columns=slots.array_columns,
+        returned_arrays=slots.returned_arrays,
         batch_arrays=slots.arrays_of("b"),
         dead_arrays=slots.arrays_of("dead"),
         aggregated_key=slots.aggregated_key,

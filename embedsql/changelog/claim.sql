@@ -14,4 +14,4 @@ SELECT %(worker)s, now() + %(lease)s * interval '1 second', {aggregated_key},
        array_agg(version ORDER BY place),
        (SELECT array_agg(seq ORDER BY seq) FROM waiting JOIN picked USING ({key_columns}))
 FROM picked HAVING count(*) > 0
-RETURNING batch_id, {array_columns}, versions, seqs
+RETURNING batch_id, {returned_arrays}, versions, seqs

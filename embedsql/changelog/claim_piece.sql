@@ -2,4 +2,4 @@ UPDATE {batch} SET worker = %(worker)s, leased_until = now() + %(lease)s * inter
 WHERE batch_id = (
     SELECT batch_id FROM {batch} WHERE worker IS NULL ORDER BY batch_id LIMIT 1 FOR UPDATE SKIP LOCKED
 )
-RETURNING batch_id, {array_columns}, versions, seqs
+RETURNING batch_id, {returned_arrays}, versions, seqs

@@ -213,5 +213,6 @@ def _chunking(tokens: int | None, overlap: int | None, whole: bool) -> Chunking 
 def _print_statements(spec: IndexSpec, source: SourceTable, space: str | None) -> None:
     for statement in ddl.create_statements(spec, space=space, partitioned=source.partitioned):
         typer.echo(statement + "\n")
-    typer.echo(ddl.enqueue_statement(spec).rstrip() + "\n")
+    for statement in ("BEGIN;", *ddl.enqueue_statements(spec), "COMMIT;"):
+        typer.echo(statement + "\n")
     typer.echo("-- The worker builds the vector index, once the rows that exist are embedded.")

@@ -69,17 +69,17 @@ def drop_statements(spec: IndexSpec) -> list[str]:
     )
 
 
-def enqueue_statement(spec: IndexSpec) -> str:
-    """Log every row that was there before the triggers, once."""
+def enqueue_statements(spec: IndexSpec) -> list[str]:
+    """Log every row that was there before the triggers, once. For one transaction."""
     slots = Slots(spec)
-    return sqlfile.text(
-        _file(
+    return _texts(
+        _script(
             "enqueue.sql",
             name=sqlfile.literal(spec.name),
             log=slots.log,
             key_columns=slots.key_columns,
             source=slots.source,
-            source_key=slots.source_key,
+            source_key=slots.source_key_of("s"),
         )
     )
 
@@ -120,7 +120,7 @@ def _tables(spec: IndexSpec, slots: Slots, space: str | None) -> list[sql.Compos
         key_definitions=slots.key_definitions,
         key_arrays=slots.key_arrays,
         key_columns=slots.key_columns,
-        view_key=slots.view_key,
+        view_key=slots.source_key_of("s"),
         key_match=slots.key_match("s", "c"),
         vector_type=sqlfile.raw(spec.vector_type),
         vector_storage=sqlfile.raw(slots.vector_storage),
@@ -147,7 +147,7 @@ def _trigger_function(spec: IndexSpec, slots: Slots, event: str, partitioned: bo
         chunk=slots.chunk,
         name=sqlfile.literal(spec.name),
         key_columns=slots.key_columns,
-        source_key=slots.source_key,
+        source_key=slots.source_key_of("c"),
         new_key=slots.qualified_key("NEW"),
         old_key=slots.qualified_key("OLD"),
         key_changed=slots.key_changed,

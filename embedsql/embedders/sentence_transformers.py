@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,9 @@ _ENCODE_OPTIONS: dict[str, Any] = {"batch_size": ENCODE_BATCH, "show_progress_ba
 
 
 def _load(model: str) -> SentenceTransformer:
+    # Idle threads of torch would spin on cores that PostgreSQL needs: with the server beside it,
+    # two spinning threads are slower than one. Read when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import transformers
         from sentence_transformers import SentenceTransformer

@@ -3,15 +3,17 @@ WITH claimed AS MATERIALIZED (
         AS k ({key_columns}, version, place)
 ), made AS MATERIALIZED (
     SELECT * FROM unnest(%(places)s::bigint[], %(input_hashes)s::bytea[], %(chunk_counts)s::int[],
-        %(truncated)s::boolean[]) AS m (place, input_hash, chunks, truncated)
+        %(truncated)s::boolean[], %(kept)s::boolean[]) AS m (place, input_hash, chunks, truncated, kept)
 ), current AS MATERIALIZED (
     -- MATERIALIZED, and joined by key: else the planner may hash every text of the whole source
     SELECT c.place, sha256(convert_to({input}, 'UTF8')) AS input_hash
     FROM claimed AS c JOIN {source} AS s ON {key_match}
 ), agreed AS MATERIALIZED (
-    -- the text is still the one that was embedded
+    -- the text is still the one that was embedded, and chunks that are kept are still there
     SELECT c.*, m.input_hash, m.chunks, m.truncated
     FROM made AS m JOIN current USING (place, input_hash) JOIN claimed AS c USING (place)
+    LEFT JOIN {row} AS r USING ({key_columns})
+    WHERE NOT m.kept OR r.input_hash = m.input_hash
 ), gone AS MATERIALIZED (
     SELECT c.* FROM claimed AS c WHERE NOT EXISTS (SELECT FROM current AS x WHERE x.place = c.place)
 ), saved AS (

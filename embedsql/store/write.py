@@ -125,6 +125,7 @@ class Vectors:
             "input_hashes": [row.input_hash for row in rows],
             "chunk_counts": [row.chunk_count for row in rows],
             "truncated": [row.truncated for row in rows],
+            "kept": [row.chunks is None for row in rows],
         }
         found = connection.execute(self._save_rows, values).fetchall()
         outcome = {place - 1: what for place, what in found}
@@ -193,12 +194,16 @@ class Vectors:
             "versions": [batch.versions[place] for place in places],
             "permanent": [failure.permanent for failure in failures],
             "classes": [failure.error_class for failure in failures],
-            "errors": [failure.error[:1000].replace("\0", "") for failure in failures],
+            "errors": [_storable(failure.error) for failure in failures],
             "seqs": list(batch.seqs),
             "index_id": self._index.index_id,
             "max_attempts": self._max_attempts,
         }
         connection.execute(self._park, values)
+
+
+def _storable(error: str) -> str:
+    return error[:1000].replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _keys_at(batch: Batch, places: Sequence[int]) -> dict[str, list[Any]]:

@@ -58,8 +58,7 @@ def verify_index(
     findings = _file(
         "findings.sql",
         source=slots.source,
-        source_key_of_s=slots.view_key,
-        source_key_as_own=slots.source_key_as_own,
+        source_key_as_own=slots.source_key_as_own("s"),
         input=slots.input_expression("s"),
         key_columns=slots.key_columns,
         chunk=slots.chunk,
@@ -74,7 +73,7 @@ def verify_index(
         assert found is not None
         repaired = 0
         if repair:
-            statement = _file("repair.sql", **fill, key_json=slots.key_json)
+            statement = _file("repair.sql", **fill, row=slots.row, key_json=slots.key_json)
             repaired = connection.execute(statement, values).rowcount
     missing, stale, orphans, pending, dead = found
     return Verdict(missing, stale, orphans, pending, dead, repaired)

@@ -1,7 +1,7 @@
 -- Every key that the source or our tables know, with what is there and what should be.
 WITH expected AS (
-    SELECT {source_key_as_own}, input, sha256(convert_to(input, 'UTF8')) AS input_hash
-    FROM (SELECT {source_key_of_s}, {input} AS input FROM {source} AS s) AS s
+    SELECT *, sha256(convert_to(input, 'UTF8')) AS input_hash
+    FROM (SELECT {source_key_as_own}, {input} AS input FROM {source} AS s) AS s
 ), stored AS (
     SELECT {key_columns}, count(*) AS chunks FROM {chunk} GROUP BY {key_columns}
 ), compared AS (

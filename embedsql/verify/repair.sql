@@ -1,5 +1,9 @@
--- What is wrong and not yet logged is logged; dead letters are left to `dead retry`.
+-- What is wrong and not yet logged is logged; dead letters are left to `dead retry`. The stored hash
+-- is forgotten, else a worker would take a row that lost its chunks for unchanged.
+WITH wrong AS MATERIALIZED ({findings}), forgotten AS (
+    UPDATE {row} SET input_hash = '' WHERE ({key_columns}) IN (SELECT {key_columns} FROM wrong)
+)
 INSERT INTO {log} ({key_columns})
-SELECT {key_columns} FROM ({findings}) AS f
+SELECT {key_columns} FROM wrong
 WHERE ({key_columns}) NOT IN (SELECT {key_columns} FROM {log})
   AND {key_json} NOT IN (SELECT key FROM embedsql.failure WHERE index_id = %(index_id)s AND dead)
