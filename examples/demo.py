@@ -5,7 +5,6 @@ Run it from the repository root, as often as you like: ``python -m examples.demo
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from dataclasses import astuple
@@ -58,8 +57,6 @@ def main() -> int:
     """
     started = time.perf_counter()
     console = Console(highlight=False)
-    # torch's threads wait by spinning, which on a busy machine costs half of all the time
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         run(console)
     except KeyboardInterrupt:
