@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.acceptance.conftest import Embedsql
-from tests.factories import create_article_table
+from tests.factories import create_article_table, verify_all
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 40) -> None:
@@ -52,8 +52,9 @@ def test_vectors_follow_live_changes(article: Embedsql, connection: psycopg.Conn
     for change, expected in steps:
         connection.execute(change)
         eventually(lambda expected=expected: chunks() == expected)  # type: ignore[misc]
-        article.run("wait", "article_search", "--timeout", "20")
-        assert article.json("verify")["ok"], change
+        eventually(lambda: verify_all(article.url).ok)
+    article.run("wait", "article_search", "--timeout", "20")
+    assert article.json("verify")["ok"]
     worker.send_signal(signal.SIGTERM)
     finish(worker, 0)
 
