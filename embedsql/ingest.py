@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,8 +91,14 @@ class Ingest:
         reused = sum(hash_content(chunk) in vectors for row in rows for chunk in row.chunks or ())
         return PreparedBatch(batch, rows, vectors, reused)
 
-    def embed(self, prepared: PreparedBatch) -> list[Failure]:
+    def embed(
+        self, prepared: PreparedBatch, stopping: Callable[[], bool] = lambda: False
+    ) -> list[Failure]:
         """Run the model on what is missing; the vectors go into ``prepared``.
+
+        Args:
+            prepared: The batch.
+            stopping: Asked between calls of the model; rows not done by then are given back.
 
         Returns:
             The rows that could not be embedded.
@@ -101,8 +107,11 @@ class Ingest:
             ProviderError: The provider is at fault: give the batch back and wait.
             ConfigurationError: The index's declaration is.
         """
-        missing = prepared.missing()
-        errors = self._embed_bisecting(list(missing.items()), prepared.vectors)
+        errors: dict[bytes, Exception] = {}
+        for texts in _by_length(prepared.missing(), self._embedder.call_characters):
+            if stopping():
+                break
+            errors |= self._embed_bisecting(texts, prepared.vectors)
         failures = []
         for row in prepared.rows:
             found = [
@@ -126,7 +135,7 @@ class Ingest:
         rows = [
             _embedded(row, prepared.vectors)
             for row in prepared.rows
-            if row.source.place not in failed
+            if row.source.place not in failed and _is_whole(row, prepared.vectors)
         ]
         return self._vectors.write(connection, self.change_log, prepared.batch, rows, failures)
 
@@ -151,8 +160,6 @@ class Ingest:
         self, texts: Sequence[tuple[bytes, str]], vectors: dict[bytes, Any]
     ) -> dict[bytes, Exception]:
         """Embed; where the model refuses, halve until the texts at fault stand alone."""
-        if not texts:
-            return {}
         try:
             found = self._embedder.embed_documents([text for _, text in texts])
             check_vectors(found, len(texts), self._embedder.space.dimensions)
@@ -168,6 +175,25 @@ class Ingest:
             )
         vectors.update(zip((content_hash for content_hash, _ in texts), found, strict=True))
         return {}
+
+
+def _by_length(texts: Mapping[bytes, str], characters: int) -> Iterator[list[tuple[bytes, str]]]:
+    """Groups of texts of like length, longest first, so that little is padded."""
+    group: list[tuple[bytes, str]] = []
+    size = 0
+    for item in sorted(texts.items(), key=lambda item: len(item[1]), reverse=True):
+        if group and size + len(item[1]) > characters:
+            yield group
+            group, size = [], 0
+        group.append(item)
+        size += len(item[1])
+    if group:
+        yield group
+
+
+def _is_whole(row: PreparedRow, vectors: Mapping[bytes, Any]) -> bool:
+    """Whether every chunk has its vector; not so where a worker was asked to stop."""
+    return all(hash_content(chunk) in vectors for chunk in row.chunks or ())
 
 
 def hash_content(chunk: Chunk) -> bytes:

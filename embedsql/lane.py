@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import psycopg
 
 from embedsql.changelog import Batch
 from embedsql.errors import ConfigurationError, LeaseLostError, ProviderError
+from embedsql.grants import missing_grants
 from embedsql.ingest import Ingest
 from embedsql.leases import LeaseKeeper
 from embedsql.registry import RegisteredIndex
@@ -34,6 +36,8 @@ class WorkerReport:
         embedded: Distinct chunks that the model embedded.
         reused: Chunks whose vector was there already.
         failed: Rows that failed, each time counted.
+        batches: Batches worked off.
+        batch_seconds: Seconds spent on them.
         problems: Indexes that could not be worked on, with why.
     """
 
@@ -42,6 +46,8 @@ class WorkerReport:
     embedded: int = 0
     reused: int = 0
     failed: int = 0
+    batches: int = 0
+    batch_seconds: float = 0.0
     problems: dict[str, str] = field(default_factory=dict)
 
 
@@ -77,6 +83,7 @@ class Lane:
         leases: LeaseKeeper,
         batch: Batch,
         report: WorkerReport,
+        stopping: Callable[[], bool],
     ) -> None:
         """Work off one batch; whatever happens, its keys are written, parked or given back.
 
@@ -84,11 +91,12 @@ class Lane:
             ConfigurationError: The index's declaration does not fit its table or model.
             psycopg.OperationalError: The connection is lost; the lease runs out by itself.
         """
+        started = time.monotonic()
         try:
             with leases.held(self.change_log, batch):
                 prepared = self._ingest.prepare(connection, batch)
-                missing = len(prepared.missing())
-                failures = self._ingest.embed(prepared)
+                reused = len(prepared.vectors)
+                failures = self._ingest.embed(prepared, stopping)
                 outcome = self._ingest.write(connection, prepared, failures)
         except LeaseLostError as error:
             log.warning("%s; another worker has its keys", error)
@@ -102,10 +110,26 @@ class Lane:
             self._recover(connection, batch, error)
         else:
             self._pause = FIRST_PAUSE
+            seconds = time.monotonic() - started
+            log.info(
+                "batch written",
+                extra={
+                    "index": self.index.spec.name,
+                    "rows": outcome.saved,
+                    "removed": outcome.gone,
+                    "failed": outcome.failed,
+                    "changed_meanwhile": outcome.changed_meanwhile,
+                    "embedded": len(prepared.vectors) - reused,
+                    "reused": prepared.reused,
+                    "seconds": round(seconds, 3),
+                },
+            )
+            report.batches += 1
+            report.batch_seconds += seconds
             report.saved += outcome.saved
             report.removed += outcome.gone
             report.failed += outcome.failed
-            report.embedded += missing
+            report.embedded += len(prepared.vectors) - reused
             report.reused += prepared.reused
 
     def _recover(self, connection: psycopg.Connection, batch: Batch, error: psycopg.Error) -> None:
@@ -114,9 +138,11 @@ class Lane:
             raise error
         if isinstance(error, psycopg.ProgrammingError):  # a column renamed, a privilege lost, …
             self.change_log.release(connection, batch)
-            raise ConfigurationError(
-                f"the database refuses the work on {self.index.spec.name!r}: {said(error)}"
-            ) from error
+            words = f"the database refuses the work on {self.index.spec.name!r}: {said(error)}"
+            if isinstance(error, psycopg.errors.InsufficientPrivilege):
+                missing = missing_grants(connection, self.index.spec, "worker", self.index.names)
+                words += "; missing: " + " ".join(missing) if missing else ""
+            raise ConfigurationError(words) from error
         if (error.sqlstate or "")[:2] in PASSING:
             self.change_log.release(connection, batch)
             self._wait(error, None)
@@ -139,4 +165,10 @@ def said(error: Exception) -> str:
     """An error's words in one line, with the hint of the database where it has one."""
     hint = error.diag.message_hint if isinstance(error, psycopg.Error) else None
     words = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    if isinstance(error, psycopg.errors.InsufficientPrivilege) and hint is None:
+        # the place in the server's source, since its words come in many languages
+        if error.diag.source_function == "check_enable_rls":
+            hint = "a worker must see every row: ALTER ROLE … BYPASSRLS"
+        else:
+            hint = "the owner mends it: embedsql grant worker ROLE"
     return " ".join((words or str(error)).split()) + (f" ({hint})" if hint else "")

@@ -46,7 +46,8 @@ class WorkerOptions:
     """How a worker works.
 
     Attributes:
-        batch_size: Keys claimed at once. Defaults to 128.
+        batch_size: Keys claimed at once; their texts are embedded in order of length, which is
+            the faster the more there are. Defaults to 256.
         drain: Stop when nothing is left to do. Defaults to false.
         lease: Seconds that a claim outlives its worker's last sign of life. Defaults to 30.
         poll_interval: Seconds between looks at the log when no notification comes. Defaults to 2.
@@ -54,7 +55,7 @@ class WorkerOptions:
         api_key: For ``openai:`` models.
     """
 
-    batch_size: int = 128
+    batch_size: int = 256
     drain: bool = False
     lease: float = LEASE_SECONDS
     poll_interval: float = 2.0
@@ -88,7 +89,7 @@ class Worker:
         self._problem_until: dict[int, float] = {}
 
     def stop(self) -> None:
-        """Finish the batch at hand and end; safe to call from a signal handler."""
+        """Write what is embedded, give the rest back and end; safe in a signal handler."""
         self._stopping.set()
 
     def run(self) -> WorkerReport:
@@ -175,7 +176,7 @@ class Worker:
         if batch is None:
             ensure_vector_index(connection, index)
             return False
-        lane.process(connection, leases, batch, self.report)
+        lane.process(connection, leases, batch, self.report, self._stopping.is_set)
         self._on_batch(self.report)
         return True
 

@@ -12,7 +12,7 @@ import psycopg
 import sqlalchemy.exc
 import typer
 
-from embedsql.cli import database, declare, query, queue, work
+from embedsql.cli import database, declare, grants, query, queue, work
 from embedsql.errors import EmbedsqlError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ declare.add_to(app)
 work.add_to(app)
 query.add_to(app)
 queue.add_to(app)
+grants.add_to(app)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from dataclasses import asdict
@@ -23,6 +24,7 @@ from embedsql.cli.options import (
     progress_console,
 )
 from embedsql.cli.progress import drain_progress
+from embedsql.metrics import serve_metrics
 from embedsql.settings import Settings
 from embedsql.verify import Verdict, verify_index
 from embedsql.worker import Worker, WorkerOptions
@@ -39,9 +41,12 @@ def add_to(app: typer.Typer) -> None:
 
 def worker(
     drain: Annotated[bool, typer.Option("--drain", help="End when nothing is left to do.")] = False,
-    batch_size: Annotated[int, typer.Option(min=1, max=10_000, help="Rows claimed at once.")] = 128,
+    batch_size: Annotated[int, typer.Option(min=1, max=10_000, help="Rows claimed at once.")] = 256,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of a local model. Default: its choice.")
+    ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Serve Prometheus metrics there.")
     ] = None,
     database_url: DatabaseUrl = None,
 ) -> None:
@@ -50,7 +55,8 @@ def worker(
     With --drain, exit code 0 if every row is embedded, 3 if there are dead letters, 1 if an
     index could not be worked on.
     """
-    configure_logging()
+    watched = drain and progress_console.is_terminal
+    configure_logging(logging.WARNING if watched else logging.INFO)
     settings = Settings()
     key = settings.openai_api_key
     options = WorkerOptions(
@@ -60,9 +66,11 @@ def worker(
         api_key=key.get_secret_value() if key else None,
     )
     info = settings.conninfo(database_url)
-    with drain_progress(info, enabled=drain and progress_console.is_terminal) as advance:
+    with drain_progress(info, enabled=watched) as advance:
         running = Worker(info, options, on_batch=advance)
         _stop_on_signals(running)
+        if metrics_port is not None:
+            serve_metrics(metrics_port, info, running.report)
         report = running.run()
     if not drain:
         return

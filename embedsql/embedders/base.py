@@ -54,6 +54,13 @@ class Embedder(Protocol):
         """Tokens it reads of one text, special ones and the prompt not counted; ``None``: all."""
 
     @property
+    def call_characters(self) -> int:
+        """Characters of text that one call should bring.
+
+        Enough to keep it busy, few enough that a worker asked to stop need not wait long.
+        """
+
+    @property
     def tokenizer(self) -> Tokenizer | None:
         """Its own tokenizer, without truncation; ``None`` where it is not known here."""
 

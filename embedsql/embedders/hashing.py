@@ -29,6 +29,7 @@ class HashEmbedder:
     """
 
     max_tokens: int | None = None
+    call_characters = 1_000_000
     tokenizer: Tokenizer | None = None
 
     def __init__(

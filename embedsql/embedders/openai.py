@@ -45,6 +45,7 @@ class OpenAIEmbedder:
     """
 
     max_tokens: int | None = None
+    call_characters = 200_000  # about 50,000 tokens; OpenAI takes 300,000 in a request
     tokenizer: Tokenizer | None = None
 
     def __init__(

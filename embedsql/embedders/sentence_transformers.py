@@ -42,6 +42,8 @@ class SentenceTransformersEmbedder:
         ConfigurationError: More dimensions are asked for than it has.
     """
 
+    call_characters = 32_000  # a second or two of a small model on a CPU
+
     def __init__(
         self,
         model: str,

@@ -1,0 +1,100 @@
+"""``embedsql grant``: let a role that owns nothing work, or search."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import psycopg
+import typer
+
+from embedsql import registry
+from embedsql.cli.options import DatabaseUrl, PrintSql, note, open_database
+from embedsql.errors import ConfigurationError
+from embedsql.grants import grant_statements, missing_grants
+from embedsql.registry import RegisteredIndex, find_index
+
+_BYPASSED = """
+SELECT NOT c.relrowsecurity OR r.rolbypassrls OR r.rolsuper
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace,
+     pg_catalog.pg_roles AS r
+WHERE n.nspname = %s AND c.relname = %s AND r.rolname = %s
+"""
+
+
+class Purposes(StrEnum):
+    """What a role is for."""
+
+    WORKER = "worker"
+    SEARCH = "search"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("grant", no_args_is_help=True)(grant)
+
+
+def grant(
+    purpose: Annotated[Purposes, typer.Argument(help="What the role is for.", show_default=False)],
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="Its exact name; it must exist.")],
+    index: Annotated[str | None, typer.Option("--index", help="Only on this index.")] = None,
+    database_url: DatabaseUrl = None,
+    print_sql: PrintSql = False,
+) -> None:
+    """Grant a role what a worker or a search needs, and nothing more; run as the owner."""
+    with open_database(database_url) as connection:
+        chosen = (
+            [find_index(connection, index)] if index else list(registry.all_indexes(connection))
+        )
+        if not chosen:
+            raise ConfigurationError("there is no semantic index yet; first: embedsql add")
+        # statements on what all indexes share come once
+        statements = dict.fromkeys(
+            statement
+            for one in chosen
+            for statement in grant_statements(one.spec, role, purpose.value, one.names)
+        )
+        if print_sql:
+            for statement in statements:
+                typer.echo(statement + "\n")
+            return
+        _require_role(connection, role)
+        with connection.transaction():
+            for statement in statements:
+                connection.execute(statement.encode())
+            for one in chosen:
+                _check_granted(connection, one, role, purpose)
+        for one in chosen:
+            if purpose is Purposes.WORKER:
+                _note_row_security(connection, one, role)
+    note(f"{role} may now {purpose.value} on: {', '.join(one.spec.name for one in chosen)}")
+
+
+def _require_role(connection: psycopg.Connection, role: str) -> None:
+    there = connection.execute(
+        "SELECT FROM pg_catalog.pg_roles WHERE rolname::text = %s", [role]
+    ).fetchone()
+    if there is None:
+        raise ConfigurationError(f"there is no role {role!r}; first, in SQL: CREATE ROLE … LOGIN")
+
+
+def _check_granted(
+    connection: psycopg.Connection, index: RegisteredIndex, role: str, purpose: Purposes
+) -> None:
+    """A GRANT by one who may not grant is only a warning to PostgreSQL."""
+    missing = missing_grants(connection, index.spec, purpose.value, index.names, role)
+    if missing:
+        raise ConfigurationError(
+            "this connection's role may not grant everything, so nothing was granted; the owner "
+            f"may: {' '.join(missing)}"
+        )
+
+
+def _note_row_security(connection: psycopg.Connection, index: RegisteredIndex, role: str) -> None:
+    spec = index.spec
+    found = connection.execute(_BYPASSED, [spec.schema, spec.table, role]).fetchone()
+    if found is not None and not found[0]:
+        note(
+            f"{spec.schema}.{spec.table} has row-level security: a worker must see every row, so "
+            f"a superuser has to give {role} BYPASSRLS (ALTER ROLE … BYPASSRLS)"
+        )

@@ -1,0 +1,21 @@
+GRANT USAGE ON SCHEMA embedsql TO {role};
+
+GRANT USAGE ON SCHEMA {source_schema} TO {role};
+
+GRANT SELECT (version) ON embedsql.installation TO {role};
+
+GRANT SELECT (index_id, name, declaration, space, generation, backfill_pending, problem), UPDATE (space, backfill_pending, problem) ON embedsql.semantic_index TO {role};
+
+GRANT SELECT (index_id, key, version, attempts, next_attempt_at, since), INSERT, UPDATE (version, attempts, next_attempt_at, dead, error_class, error, since), DELETE ON embedsql.failure TO {role};
+
+-- The whole table: LOCK TABLE … IN ACCESS SHARE MODE takes no privilege on columns.
+GRANT SELECT ON {source} TO {role};
+
+-- No sequence: PostgreSQL asks no privilege on the one behind an identity column.
+GRANT SELECT, INSERT, DELETE ON {log} TO {role};
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON {batch} TO {role};
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON {row} TO {role};
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON {chunk} TO {role};
