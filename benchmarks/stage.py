@@ -1,4 +1,4 @@
-"""What the benchmarks of the write path stand on: a server, texts, an index, a worker, a control."""
+"""What the write path's benchmarks stand on: a server, texts, an index, a worker, a control."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +84,14 @@ def trigger_definitions(connection: psycopg.Connection) -> dict[str, str]:
     return dict(found.fetchall())
 
 
+def set_triggers(connection: psycopg.Connection, triggers: Mapping[str, str]) -> None:
+    """Let ``article`` have these triggers and no other."""
+    for name in trigger_definitions(connection):
+        connection.execute(f'DROP TRIGGER "{name}" ON article'.encode())
+    for statement in triggers.values():
+        connection.execute(statement.encode())
+
+
 @contextlib.contextmanager
 def running_worker(info: str) -> Iterator[None]:
     """``embedsql worker``, a process of its own, for as long as the block runs."""
@@ -94,6 +104,28 @@ def running_worker(info: str) -> Iterator[None]:
             yield
         finally:
             process.terminate()
+
+
+@contextlib.contextmanager
+def queue_consumer(info: str) -> Iterator[None]:
+    """What empties the control's queue, a batch at a time."""
+    done = threading.Event()
+
+    def consume() -> None:
+        with connect(info) as connection:
+            while not done.wait(0.002):
+                connection.execute(
+                    "DELETE FROM control_queue WHERE key IN "
+                    "(SELECT key FROM control_queue LIMIT 100 FOR UPDATE SKIP LOCKED)"
+                )
+
+    with ThreadPoolExecutor(1) as pool:
+        consumer = pool.submit(consume)
+        try:
+            yield
+        finally:
+            done.set()
+        consumer.result()
 
 
 def texts(count: int, characters: int = 1000, seed: int = 1) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -21,6 +22,7 @@ from benchmarks.stage import (
     interleaved,
     make_article,
     ratio,
+    set_triggers,
     temporary_server,
     texts,
     trigger_definitions,
@@ -64,13 +66,13 @@ class Bulk:
 
     def time(self, what: str, side: str) -> float:
         """Seconds of one write with that side's triggers, into the same state each time."""
-        self._set_triggers("off")
+        set_triggers(self._connection, {})
         if what.startswith("update"):
             self._connection.execute("VACUUM article")
         else:
             self._connection.execute("TRUNCATE article")
         self._connection.execute(f"TRUNCATE embedsql.{self._log}, control_queue".encode())
-        self._set_triggers(side)
+        set_triggers(self._connection, self._triggers[side])
         self._connection.execute("CHECKPOINT")
         start = time.perf_counter()
         if what == "copy":
@@ -80,12 +82,6 @@ class Bulk:
         else:
             self._connection.execute("UPDATE article SET views = views + 1")
         return time.perf_counter() - start
-
-    def _set_triggers(self, side: str) -> None:
-        for name in trigger_definitions(self._connection):
-            self._connection.execute(f'DROP TRIGGER "{name}" ON article'.encode())
-        for statement in self._triggers[side].values():
-            self._connection.execute(statement.encode())
 
     def _copy(self, table: str) -> None:
         with (
@@ -115,7 +111,7 @@ def compare(bulk: Bulk, name: str, rows: int) -> dict[str, Any]:
     figures: dict[str, Any] = {"rows": rows}
     for what, goals in GOALS.items():
         print(f"{name}: {what} …", file=sys.stderr)
-        seconds = interleaved(sides, lambda side, what=what: bulk.time(what, side))
+        seconds = interleaved(sides, partial(bulk.time, what))
         figures[what] = {
             f"{side} / off": ratio(seconds[side], seconds["off"]) for side in sides[1:]
         } | goals

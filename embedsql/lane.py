@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
@@ -13,9 +14,10 @@ import psycopg
 from embedsql.changelog import Batch
 from embedsql.errors import ConfigurationError, LeaseLostError, ProviderError
 from embedsql.grants import missing_grants
-from embedsql.ingest import Ingest
+from embedsql.ingest import Ingest, PreparedBatch
 from embedsql.leases import LeaseKeeper
 from embedsql.registry import RegisteredIndex
+from embedsql.store import Failure, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,25 @@ class WorkerReport:
     problems: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class EmbeddedBatch:
+    """A batch that the model has done with.
+
+    Attributes:
+        prepared: Its rows, chunks and vectors.
+        failures: Rows that could not be embedded.
+        made: Distinct chunks that the model embedded.
+        started: When its work began, on the monotonic clock.
+        lease: Renews its lease until closed.
+    """
+
+    prepared: PreparedBatch
+    failures: Sequence[Failure]
+    made: int
+    started: float
+    lease: contextlib.ExitStack
+
+
 class Lane:
     """One index in one worker's hands."""
 
@@ -77,60 +98,86 @@ class Lane:
             self._hint_due = time.monotonic() + HINT_SECONDS
         return self.change_log.claim(connection, size)
 
-    def process(
+    def embed(
         self,
         connection: psycopg.Connection,
         leases: LeaseKeeper,
         batch: Batch,
-        report: WorkerReport,
         stopping: Callable[[], bool],
-    ) -> None:
-        """Work off one batch; whatever happens, its keys are written, parked or given back.
+    ) -> EmbeddedBatch | None:
+        """Read a batch's texts and run the model.
+
+        Returns:
+            What is to be written; ``None`` where the batch was given back.
 
         Raises:
             ConfigurationError: The index's declaration does not fit its table or model.
             psycopg.OperationalError: The connection is lost; the lease runs out by itself.
         """
         started = time.monotonic()
-        try:
-            with leases.held(self.change_log, batch):
+        with contextlib.ExitStack() as lease:
+            lease.enter_context(leases.held(self.change_log, batch))
+            try:
                 prepared = self._ingest.prepare(connection, batch)
-                reused = len(prepared.vectors)
+                stored = len(prepared.vectors)
                 failures = self._ingest.embed(prepared, stopping)
-                outcome = self._ingest.write(connection, prepared, failures)
+            except ProviderError as error:
+                self.change_log.release(connection, batch)
+                self._wait(error, error.retry_after)
+                return None
+            except ConfigurationError:
+                self.change_log.release(connection, batch)
+                raise
+            except psycopg.Error as error:
+                self._recover(connection, batch, error)
+                return None
+            made = len(prepared.vectors) - stored
+            return EmbeddedBatch(prepared, failures, made, started, lease.pop_all())
+        return None
+
+    def write(
+        self, connection: psycopg.Connection, embedded: EmbeddedBatch, report: WorkerReport
+    ) -> None:
+        """Store a batch; whatever happens, its keys are written, parked or given back.
+
+        Raises:
+            ConfigurationError: The index's declaration does not fit its table or model.
+            psycopg.OperationalError: The connection is lost; the lease runs out by itself.
+        """
+        prepared = embedded.prepared
+        try:
+            outcome = self._ingest.write(connection, prepared, embedded.failures)
         except LeaseLostError as error:
             log.warning("%s; another worker has its keys", error)
-        except ProviderError as error:
-            self.change_log.release(connection, batch)
-            self._wait(error, error.retry_after)
-        except ConfigurationError:
-            self.change_log.release(connection, batch)
-            raise
         except psycopg.Error as error:
-            self._recover(connection, batch, error)
+            self._recover(connection, prepared.batch, error)
         else:
             self._pause = FIRST_PAUSE
-            seconds = time.monotonic() - started
-            log.info(
-                "batch written",
-                extra={
-                    "index": self.index.spec.name,
-                    "rows": outcome.saved,
-                    "removed": outcome.gone,
-                    "failed": outcome.failed,
-                    "changed_meanwhile": outcome.changed_meanwhile,
-                    "embedded": len(prepared.vectors) - reused,
-                    "reused": prepared.reused,
-                    "seconds": round(seconds, 3),
-                },
-            )
-            report.batches += 1
-            report.batch_seconds += seconds
-            report.saved += outcome.saved
-            report.removed += outcome.gone
-            report.failed += outcome.failed
-            report.embedded += len(prepared.vectors) - reused
-            report.reused += prepared.reused
+            self._count(outcome, embedded, report)
+
+    def _count(self, outcome: Outcome, embedded: EmbeddedBatch, report: WorkerReport) -> None:
+        seconds = time.monotonic() - embedded.started
+        reused = embedded.prepared.reused
+        log.info(
+            "batch written",
+            extra={
+                "index": self.index.spec.name,
+                "rows": outcome.saved,
+                "removed": outcome.gone,
+                "failed": outcome.failed,
+                "changed_meanwhile": outcome.changed_meanwhile,
+                "embedded": embedded.made,
+                "reused": reused,
+                "seconds": round(seconds, 3),
+            },
+        )
+        report.batches += 1
+        report.batch_seconds += seconds
+        report.saved += outcome.saved
+        report.removed += outcome.gone
+        report.failed += outcome.failed
+        report.embedded += embedded.made
+        report.reused += reused
 
     def _recover(self, connection: psycopg.Connection, batch: Batch, error: psycopg.Error) -> None:
         """The database refused the batch: is it the table, the moment, or one row?"""

@@ -33,6 +33,7 @@ from embedsql.leases import LeaseKeeper
 from embedsql.maintenance import ensure_vector_index
 from embedsql.naming import CHANNEL
 from embedsql.registry import RegisteredIndex
+from embedsql.writer import Writer
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,8 @@ class Worker:
     Args:
         conninfo: Where the database is.
         options: See ``WorkerOptions``.
-        on_batch: Called after each batch with the report so far, for a progress display.
+        on_batch: Called after each batch with the report so far, for a progress display; in the
+            writer's thread.
     """
 
     def __init__(
@@ -102,15 +104,19 @@ class Worker:
         """
         connection = self._connect()
         try:
-            with LeaseKeeper(self._conninfo, self._options.lease / 3) as leases:
+            with (
+                LeaseKeeper(self._conninfo, self._options.lease / 3) as leases,
+                Writer(self._open, self.report, self._on_batch) as writer,
+            ):
                 while not self._stopping.is_set():
                     try:
-                        busy = self._round(connection, leases)
-                        if not busy and self._finished(connection):
+                        if self._round(connection, leases, writer):
+                            continue
+                        self._note(connection, writer.collect())
+                        if self._finished(connection):
                             break
-                        if not busy:
-                            self._wait(connection)
-                    except psycopg.OperationalError as error:
+                        self._wait(connection)
+                    except (psycopg.OperationalError, ConnectionFailedError) as error:
                         log.warning("the database went away: %s", said(error))
                         connection.close()
                         connection = self._reconnect()
@@ -118,11 +124,19 @@ class Worker:
             connection.close()
         return self.report
 
-    def _connect(self) -> psycopg.Connection:
+    def _open(self) -> psycopg.Connection:
         connection = connect(self._conninfo, application_name="embedsql worker")
         try:
             require_installed(connection)
             register_vector(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _connect(self) -> psycopg.Connection:
+        connection = self._open()
+        try:
             connection.execute(f"LISTEN {CHANNEL}")
         except BaseException:
             connection.close()
@@ -141,7 +155,7 @@ class Worker:
                     raise
                 pause = min(pause * 2, 30)
 
-    def _round(self, connection: psycopg.Connection, leases: LeaseKeeper) -> bool:
+    def _round(self, connection: psycopg.Connection, leases: LeaseKeeper, writer: Writer) -> bool:
         """One batch of each index that has work.
 
         Returns:
@@ -152,7 +166,7 @@ class Worker:
             if self._stopping.is_set():
                 break
             try:
-                busy |= self._serve(connection, leases, index)
+                busy |= self._serve(connection, leases, writer, index)
             except ConfigurationError as error:
                 self._leave_alone(connection, index, str(error))
             except psycopg.ProgrammingError as error:  # its table or our own are not as declared
@@ -160,7 +174,11 @@ class Worker:
         return busy
 
     def _serve(
-        self, connection: psycopg.Connection, leases: LeaseKeeper, index: RegisteredIndex
+        self,
+        connection: psycopg.Connection,
+        leases: LeaseKeeper,
+        writer: Writer,
+        index: RegisteredIndex,
     ) -> bool:
         """One batch of one index, or its vector index where nothing is logged.
 
@@ -174,11 +192,19 @@ class Worker:
             enqueue_existing(connection, index.spec)
         batch = lane.claim(connection, self._options.batch_size)
         if batch is None:
+            self._note(connection, writer.collect())
             ensure_vector_index(connection, index)
             return False
-        lane.process(connection, leases, batch, self.report, self._stopping.is_set)
-        self._on_batch(self.report)
+        embedded = lane.embed(connection, leases, batch, self._stopping.is_set)
+        if embedded is not None:
+            self._note(connection, writer.submit(lane, embedded))
         return True
+
+    def _note(
+        self, connection: psycopg.Connection, problem: tuple[RegisteredIndex, str] | None
+    ) -> None:
+        if problem is not None:
+            self._leave_alone(connection, *problem)
 
     def _lane(self, connection: psycopg.Connection, index: RegisteredIndex) -> Lane | None:
         """What this worker keeps for an index; ``None`` where it is left alone for now.

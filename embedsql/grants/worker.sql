@@ -6,7 +6,8 @@ GRANT SELECT (version) ON embedsql.installation TO {role};
 
 GRANT SELECT (index_id, name, declaration, space, generation, backfill_pending, problem), UPDATE (space, backfill_pending, problem) ON embedsql.semantic_index TO {role};
 
-GRANT SELECT (index_id, key, version, attempts, next_attempt_at, since), INSERT, UPDATE (version, attempts, next_attempt_at, dead, error_class, error, since), DELETE ON embedsql.failure TO {role};
+-- All columns: ON CONFLICT DO UPDATE reads those of EXCLUDED, which takes SELECT on each.
+GRANT SELECT, INSERT, UPDATE (version, attempts, next_attempt_at, dead, error_class, error, since), DELETE ON embedsql.failure TO {role};
 
 -- The whole table: LOCK TABLE … IN ACCESS SHARE MODE takes no privilege on columns.
 GRANT SELECT ON {source} TO {role};
