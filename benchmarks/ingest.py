@@ -110,7 +110,7 @@ _EMBEDDER: dict[tuple[object, ...], Embedder] = {}
 def worker_of(info: str) -> Worker:
     """A draining worker; all of them share one model."""
     worker = Worker(info, WorkerOptions(drain=True, batch_size=512))
-    worker._embedders = _EMBEDDER
+    worker._lanes._embedders = _EMBEDDER
     return worker
 
 

@@ -21,7 +21,8 @@ _KINDS = {
 }
 
 _TABLE = """
-SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relkind = 'p' OR c.relispartition
+SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relkind = 'p'
+    OR EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = c.oid)
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.oid = pg_catalog.to_regclass(%s)
@@ -51,7 +52,7 @@ class SourceTable:
     Attributes:
         schema: Where it is.
         name: Its name.
-        partitioned: Whether it is a partitioned table or a partition: statement triggers miss
+        partitioned: Whether it is a partitioned table or another's child: statement triggers miss
             what is written through the one to the other.
         key: Its primary key.
         columns: Names and SQL types.

@@ -61,9 +61,20 @@ def connect(info: str, *, application_name: str = APPLICATION_NAME) -> psycopg.C
         connection = psycopg.connect(info, autocommit=True, application_name=application_name)
     except psycopg.OperationalError as error:
         raise ConnectionFailedError(_why(error)) from error
+    if is_pooled(connection):
+        connection.prepare_threshold = None  # what is prepared on one server is asked of another
     # whatever the database's default: after waiting for a lock, a claim must see what it waited for
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     return connection
+
+
+def is_pooled(connection: psycopg.Connection) -> bool:
+    """Whether a pooler such as PgBouncer stands between, so that a session's state is not ours.
+
+    A pooler gives its clients process numbers of its own.
+    """
+    found = connection.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
+    return found is None or found[0] != connection.info.backend_pid
 
 
 def engine(info: str) -> Engine:

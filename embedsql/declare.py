@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psycopg
 import stamina
+from psycopg import sql
 
 from embedsql import ddl
 from embedsql.catalog import (
@@ -42,10 +43,10 @@ def check_declaration(connection: psycopg.Connection, spec: IndexSpec, source: S
 def create_index(
     connection: psycopg.Connection, spec: IndexSpec, source: SourceTable, space: str | None = None
 ) -> int:
-    """Make the index, whole or not at all, then log the rows that exist.
+    """Make the index, whole or not at all; a worker backfills the rows that exist.
 
     Returns:
-        How many rows were logged.
+        How many there are.
 
     Raises:
         DeclarationError: See ``check_declaration``; or the table stayed locked.
@@ -65,19 +66,14 @@ def create_index(
             f"the table {spec.table!r} stayed locked by other transactions; nothing was made, "
             "try again when it is quieter"
         ) from error
-    return enqueue_existing(connection, spec)
-
-
-def enqueue_existing(connection: psycopg.Connection, spec: IndexSpec) -> int:
-    """Log the rows that were there before the triggers; the second call finds nothing to do.
-
-    Returns:
-        How many rows were logged.
-    """
-    lock, enqueue = ddl.enqueue_statements(spec)
-    with connection.transaction():
-        connection.execute(lock.encode())
-        return connection.execute(enqueue.encode()).rowcount
+    count = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(spec.schema, spec.table))
+    counted = connection.execute(count).fetchone()
+    rows = 0 if counted is None else int(counted[0])
+    if rows == 0:  # what comes from now on is logged
+        connection.execute(
+            "UPDATE embedsql.semantic_index SET backfill_since = NULL WHERE name = %s", [spec.name]
+        )
+    return rows
 
 
 def drop_index(connection: psycopg.Connection, name: str) -> None:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from embedsql.changelog import Batch
-from embedsql.errors import ConfigurationError, LeaseLostError, ProviderError
+from embedsql.changelog import Backfill, Batch
+from embedsql.errors import ConfigurationError, LeaseLostError
 from embedsql.grants import missing_grants
 from embedsql.ingest import Ingest, PreparedBatch
-from embedsql.leases import LeaseKeeper
 from embedsql.registry import RegisteredIndex
+from embedsql.report import WorkerReport
 from embedsql.store import Failure, Outcome
 
 log = logging.getLogger(__name__)
@@ -28,57 +28,24 @@ LONGEST_PAUSE = 300.0
 PASSING = frozenset({"40", "53", "55", "57"})
 
 
-@dataclass
-class WorkerReport:
-    """What a worker has done so far.
-
-    Attributes:
-        saved: Rows written, or found to be right already.
-        removed: Rows whose vectors were removed, since they are gone.
-        embedded: Distinct chunks that the model embedded.
-        reused: Chunks whose vector was there already.
-        failed: Rows that failed, each time counted.
-        batches: Batches worked off.
-        batch_seconds: Seconds spent on them.
-        problems: Indexes that could not be worked on, with why.
-    """
-
-    saved: int = 0
-    removed: int = 0
-    embedded: int = 0
-    reused: int = 0
-    failed: int = 0
-    batches: int = 0
-    batch_seconds: float = 0.0
-    problems: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class EmbeddedBatch:
-    """A batch that the model has done with.
-
-    Attributes:
-        prepared: Its rows, chunks and vectors.
-        failures: Rows that could not be embedded.
-        made: Distinct chunks that the model embedded.
-        started: When its work began, on the monotonic clock.
-        lease: Renews its lease until closed.
-    """
-
-    prepared: PreparedBatch
-    failures: Sequence[Failure]
-    made: int
-    started: float
-    lease: contextlib.ExitStack
-
-
 class Lane:
-    """One index in one worker's hands."""
+    """One index in one worker's hands.
 
-    def __init__(self, index: RegisteredIndex, ingest: Ingest) -> None:
+    Args:
+        index: The index.
+        ingest: The steps of its batches.
+        backfill: Claims what its change log does not speak of.
+        provider: Who runs its model.
+    """
+
+    def __init__(
+        self, index: RegisteredIndex, ingest: Ingest, backfill: Backfill, provider: str
+    ) -> None:
         self.index = index
         self.change_log = ingest.change_log
+        self.provider = provider
         self._ingest = ingest
+        self._backfill = backfill
         self._hint_due = 0.0
         self._not_before = 0.0
         self._pause = FIRST_PAUSE
@@ -92,72 +59,63 @@ class Lane:
         return time.monotonic() >= self._not_before
 
     def claim(self, connection: psycopg.Connection, size: int) -> Batch | None:
-        """The next batch."""
+        """The next batch of what changed."""
         if time.monotonic() >= self._hint_due:
             self.change_log.refresh_hint(connection)
             self._hint_due = time.monotonic() + HINT_SECONDS
         return self.change_log.claim(connection, size)
 
-    def embed(
-        self,
-        connection: psycopg.Connection,
-        leases: LeaseKeeper,
-        batch: Batch,
-        stopping: Callable[[], bool],
-    ) -> EmbeddedBatch | None:
-        """Read a batch's texts and run the model.
+    def claim_backfill(self, connection: psycopg.Connection, size: int) -> Batch | None:
+        """The next batch of what nobody logged."""
+        return self._backfill.claim(connection, size)
 
-        Returns:
-            What is to be written; ``None`` where the batch was given back.
+    def read(self, connection: psycopg.Connection, batch: Batch) -> PreparedBatch | None:
+        """A batch's texts, chunked; ``None`` where the database refused and it was given back.
 
         Raises:
-            ConfigurationError: The index's declaration does not fit its table or model.
-            psycopg.OperationalError: The connection is lost; the lease runs out by itself.
+            ConfigurationError: The index's declaration does not fit its table.
+            psycopg.OperationalError: The connection is lost.
         """
-        started = time.monotonic()
-        with contextlib.ExitStack() as lease:
-            lease.enter_context(leases.held(self.change_log, batch))
-            try:
-                prepared = self._ingest.prepare(connection, batch)
-                stored = len(prepared.vectors)
-                failures = self._ingest.embed(prepared, stopping)
-            except ProviderError as error:
-                self.change_log.release(connection, batch)
-                self._wait(error, error.retry_after)
-                return None
-            except ConfigurationError:
-                self.change_log.release(connection, batch)
-                raise
-            except psycopg.Error as error:
-                self._recover(connection, batch, error)
-                return None
-            made = len(prepared.vectors) - stored
-            return EmbeddedBatch(prepared, failures, made, started, lease.pop_all())
-        return None
+        try:
+            return self._ingest.prepare(connection, batch)
+        except psycopg.Error as error:
+            self._recover(connection, batch, error)
+            return None
 
-    def write(
-        self, connection: psycopg.Connection, embedded: EmbeddedBatch, report: WorkerReport
-    ) -> None:
+    def embed(self, work: Work, stopping: Callable[[], bool]) -> None:
+        """Run the model on what a batch lacks; what it made and what failed is noted there.
+
+        Raises:
+            ProviderError: The provider is at fault.
+            ConfigurationError: The index's declaration is.
+        """
+        stored = len(work.prepared.vectors)
+        work.failures = self._ingest.embed(work.prepared, stopping)
+        work.made = len(work.prepared.vectors) - stored
+
+    def write(self, connection: psycopg.Connection, work: Work, report: WorkerReport) -> None:
         """Store a batch; whatever happens, its keys are written, parked or given back.
 
         Raises:
             ConfigurationError: The index's declaration does not fit its table or model.
-            psycopg.OperationalError: The connection is lost; the lease runs out by itself.
+            psycopg.OperationalError: The connection is lost.
         """
-        prepared = embedded.prepared
         try:
-            outcome = self._ingest.write(connection, prepared, embedded.failures)
+            outcome = self._ingest.write(connection, work.prepared, work.failures)
         except LeaseLostError as error:
             log.warning("%s; another worker has its keys", error)
         except psycopg.Error as error:
-            self._recover(connection, prepared.batch, error)
+            self._recover(connection, work.batch, error)
         else:
             self._pause = FIRST_PAUSE
-            self._count(outcome, embedded, report)
+            self._count(outcome, work, report)
 
-    def _count(self, outcome: Outcome, embedded: EmbeddedBatch, report: WorkerReport) -> None:
-        seconds = time.monotonic() - embedded.started
-        reused = embedded.prepared.reused
+    def give_back(self, connection: psycopg.Connection, work: Work) -> None:
+        """Leave a batch to whoever claims next; no row is charged for it."""
+        self.change_log.release(connection, work.batch)
+
+    def _count(self, outcome: Outcome, work: Work, report: WorkerReport) -> None:
+        seconds = time.monotonic() - work.started
         log.info(
             "batch written",
             extra={
@@ -166,8 +124,8 @@ class Lane:
                 "removed": outcome.gone,
                 "failed": outcome.failed,
                 "changed_meanwhile": outcome.changed_meanwhile,
-                "embedded": embedded.made,
-                "reused": reused,
+                "embedded": work.made,
+                "reused": work.prepared.reused,
                 "seconds": round(seconds, 3),
             },
         )
@@ -176,8 +134,9 @@ class Lane:
         report.saved += outcome.saved
         report.removed += outcome.gone
         report.failed += outcome.failed
-        report.embedded += embedded.made
-        report.reused += reused
+        report.embedded += work.made
+        report.reused += work.prepared.reused
+        report.settled[self.index.spec.name] += outcome.saved + outcome.gone
 
     def _recover(self, connection: psycopg.Connection, batch: Batch, error: psycopg.Error) -> None:
         """The database refused the batch: is it the table, the moment, or one row?"""
@@ -185,14 +144,10 @@ class Lane:
             raise error
         if isinstance(error, psycopg.ProgrammingError):  # a column renamed, a privilege lost, …
             self.change_log.release(connection, batch)
-            words = f"the database refuses the work on {self.index.spec.name!r}: {said(error)}"
-            if isinstance(error, psycopg.errors.InsufficientPrivilege):
-                missing = missing_grants(connection, self.index.spec, "worker", self.index.names)
-                words += "; missing: " + " ".join(missing) if missing else ""
-            raise ConfigurationError(words) from error
+            raise ConfigurationError(refusal(connection, self.index, error)) from error
         if (error.sqlstate or "")[:2] in PASSING:
             self.change_log.release(connection, batch)
-            self._wait(error, None)
+            self._wait(error)
             return
         log.warning("a batch of %d rows was refused: %s", len(batch.keys), said(error))
         if len(batch.keys) == 1:
@@ -200,12 +155,49 @@ class Lane:
         else:
             self.change_log.split(connection, batch)
 
-    def _wait(self, error: Exception, seconds: float | None) -> None:
+    def _wait(self, error: Exception) -> None:
         """Leave the index alone for a while, longer each time; no row is charged for it."""
-        seconds = seconds or self._pause * random.uniform(0.75, 1.25)
+        seconds = self._pause * random.uniform(0.75, 1.25)
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
         self._not_before = time.monotonic() + seconds
         log.warning("%s waits %.1f s: %s", self.index.spec.name, seconds, said(error))
+
+
+@dataclass
+class Work:
+    """A batch on its way through the worker.
+
+    Attributes:
+        lane: Its index.
+        prepared: Its rows and chunks; the model's vectors come in here.
+        lease: Renews its lease until closed.
+        started: When its work began, on the monotonic clock.
+        failures: Rows that could not be embedded.
+        made: Distinct chunks that the model embedded.
+    """
+
+    lane: Lane
+    prepared: PreparedBatch
+    lease: contextlib.ExitStack
+    started: float
+    failures: Sequence[Failure] = field(default_factory=list)
+    made: int = 0
+
+    @property
+    def batch(self) -> Batch:
+        """The claim."""
+        return self.prepared.batch
+
+
+def refusal(
+    connection: psycopg.Connection, index: RegisteredIndex, error: psycopg.ProgrammingError
+) -> str:
+    """Why the database will not have an index's work done, with the GRANTs that are missing."""
+    words = f"the database refuses the work on {index.spec.name!r}: {said(error)}"
+    if not isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return words
+    missing = missing_grants(connection, index.spec, "worker", index.names)
+    return f"{words}; missing: {' '.join(missing)}" if missing else words
 
 
 def said(error: Exception) -> str:

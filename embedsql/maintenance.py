@@ -7,7 +7,9 @@ then a search is exact.
 from __future__ import annotations
 
 import logging
-from weakref import WeakKeyDictionary
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import psycopg
 from psycopg import sql
@@ -16,6 +18,8 @@ from embedsql import ddl, sqlfile
 from embedsql.registry import RegisteredIndex
 
 log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 60.0
 
 # while a concurrent build runs, its index looks like the INVALID leftover of a failed one
 _STATE = """
@@ -30,8 +34,7 @@ _OWNED = """
 SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE')
 FROM pg_catalog.pg_class AS c WHERE c.oid = pg_catalog.to_regclass(%s)
 """
-# what each connection said already
-_told: WeakKeyDictionary[psycopg.Connection, set[str]] = WeakKeyDictionary()
+_told: set[tuple[str, str]] = set()  # databases and statements of which the log spoke already
 
 
 def ensure_vector_index(connection: psycopg.Connection, index: RegisteredIndex) -> bool:
@@ -71,12 +74,70 @@ def ensure_vector_index(connection: psycopg.Connection, index: RegisteredIndex) 
 
 
 def _leave_to_owner(connection: psycopg.Connection, index: RegisteredIndex, statement: str) -> None:
-    told = _told.setdefault(connection, set())
-    if statement not in told:
-        told.add(statement)
+    told = (connection.info.dsn, statement)
+    if told not in _told:
+        _told.add(told)
         log.warning(
             "searches of %s are exact until the owner of its tables builds the vector index, which "
             "this role may not: run a worker as the owner once (embedsql worker --drain), or: %s",
             index.spec.name,
             " ".join(statement.split()),
         )
+
+
+class IndexBuilder:
+    """Builds vector indexes in a thread and on connections of its own; batches go on meanwhile.
+
+    Args:
+        open_connection: Opens one, which a build has to itself.
+        woken: Called when a look at an index is over.
+    """
+
+    def __init__(
+        self, open_connection: Callable[[], psycopg.Connection], woken: Callable[[], None]
+    ) -> None:
+        self._open_connection = open_connection
+        self._woken = woken
+        self._connection: psycopg.Connection | None = None
+        self._looks: dict[int, tuple[float, Future[None]]] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedsql-builder")
+
+    def __enter__(self) -> IndexBuilder:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        # a build that is cut short leaves an INVALID index, which the next look replaces
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._connection is not None:
+            self._connection.cancel_safe()
+        self._thread.shutdown()
+
+    def look(self, index: RegisteredIndex) -> None:
+        """Have the index built if it is not there; asked again within a minute, do nothing.
+
+        Raises:
+            psycopg.Error: The look before this one failed.
+            ConnectionFailedError: Likewise.
+        """
+        now = time.monotonic()
+        last, look = self._looks.get(index.index_id, (-LOOK_SECONDS, None))
+        if look is not None and not look.done():
+            return
+        if look is not None and (error := look.exception()) is not None:
+            del self._looks[index.index_id]
+            raise error
+        if now - last >= LOOK_SECONDS:
+            self._looks[index.index_id] = (now, self._thread.submit(self._look, index))
+
+    def is_settled(self, index: RegisteredIndex) -> bool:
+        """Whether the index was looked at and nothing is being built."""
+        _, look = self._looks.get(index.index_id, (0.0, None))
+        return look is not None and look.done() and look.exception() is None
+
+    def _look(self, index: RegisteredIndex) -> None:
+        try:
+            with self._open_connection() as self._connection:
+                ensure_vector_index(self._connection, index)
+        finally:
+            self._connection = None
+            self._woken()

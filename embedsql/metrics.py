@@ -13,8 +13,8 @@ from prometheus_client.registry import Collector
 from embedsql import registry
 from embedsql.database import connect
 from embedsql.errors import ConfigurationError, ConnectionFailedError
-from embedsql.lane import WorkerReport
 from embedsql.registry import IndexStatus
+from embedsql.report import WorkerReport
 
 log = logging.getLogger(__name__)
 

@@ -73,8 +73,13 @@ class ObjectNames:
         return bounded(self.index, f"chunk_{self.generation}_content")
 
     def trigger(self, event: str) -> str:
-        """Trigger on the source table; ``event`` is insert, update, delete or truncate."""
+        """Trigger on the source table; for ``event`` see ``ddl.EVENTS``."""
         return bounded(f"embedsql_{self.index}", event)
+
+    @property
+    def inserted_setting(self) -> str:
+        """Setting in which a transaction counts the rows that it inserted."""
+        return f"{SCHEMA}.inserted_{hashlib.sha256(self.index.encode()).hexdigest()[:8]}"
 
     def trigger_function(self, event: str) -> str:
         """The function of that trigger."""

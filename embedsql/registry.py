@@ -21,7 +21,7 @@ class RegisteredIndex:
     spec: IndexSpec
     space: str | None
     generation: int
-    backfill_pending: bool
+    backfilling: bool
     problem: str | None
 
     @property
@@ -31,8 +31,11 @@ class RegisteredIndex:
 
 
 _SELECT = """
-SELECT index_id, declaration, space, generation, backfill_pending, problem
-FROM embedsql.semantic_index
+SELECT index_id, declaration, space, generation, problem,
+       backfill_since IS NOT NULL OR EXISTS (
+           SELECT FROM embedsql.bulk_insert AS b WHERE b.index_id = i.index_id
+       ) AS backfilling
+FROM embedsql.semantic_index AS i
 """
 
 
@@ -94,7 +97,7 @@ def set_problem(connection: psycopg.Connection, index_id: int, problem: str | No
 
 @dataclass(frozen=True)
 class IndexStatus:
-    """One row of the view ``embedsql.status``. Times in seconds, sizes in bytes."""
+    """One row of the view ``embedsql.status``. Seconds, rows a second, bytes."""
 
     index: str
     rows: int
@@ -105,6 +108,7 @@ class IndexStatus:
     blank: int
     truncated: int
     oldest_pending_seconds: float | None
+    rate: float
     bytes: int
     problem: str | None
 

@@ -5,6 +5,7 @@ The only place that knows how the source's key columns (``id``) and ours (``key_
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 
 from psycopg import sql
@@ -16,8 +17,15 @@ from embedsql.spec import IndexSpec
 # a vector that is kept in its row is read five times faster than one moved to TOAST; a row must
 # fit an 8 kB page, so the widest stay out of line
 PLAIN_STORAGE_BYTES = 4096
+# a transaction that inserts more leaves the rest to a backfill, whose pass over a table of millions
+# should be worth it
+LOGGED_INSERTS = 1000
 BUILT_IN_KEY_TYPES = frozenset(
-    {"smallint", "integer", "bigint", "uuid", "text", "numeric", "date", "boolean", "oid"}
+    {
+        *("smallint", "integer", "bigint", "numeric", "real", "double precision", "oid", "boolean"),
+        *("uuid", "text", "character varying", "bytea", "inet"),
+        *("date", "timestamp without time zone", "timestamp with time zone"),
+    }
 )
 
 
@@ -125,6 +133,38 @@ class Slots:
             for name, column in zip(self.own_key, self.spec.key, strict=True)
         )
 
+    @cached_property
+    def key_texts(self) -> sql.Composed:
+        """``key_1::text, key_2::text``"""
+        return sqlfile.comma(
+            sql.SQL("{}::text").format(sqlfile.identifier(own)) for own in self.own_key
+        )
+
+    def ordered_key(self, source: str) -> sql.Composed:
+        """``s.id``: the key in an order that is the same for ``ORDER BY`` and ``>``.
+
+        An operator of a type outside ``pg_catalog`` may not be in the search_path, and what is
+        found in its place may order otherwise: such keys are ordered as texts.
+        """
+        return sqlfile.comma(
+            sql.SQL("{}{}").format(
+                sqlfile.identifier(source, column.name),
+                sqlfile.raw("" if _is_built_in(column.type) else "::text"),
+            )
+            for column in self.spec.key
+        )
+
+    def after_key(self, source: str) -> sql.Composed:
+        """``(s.id) > (%(after_1)s::text::bigint)``: the rows behind one key, in that order."""
+        given = sqlfile.comma(
+            sql.SQL("{}::text::{}").format(
+                sql.Placeholder(f"after_{place}"),
+                sqlfile.raw(column.type if _is_built_in(column.type) else "text"),
+            )
+            for place, column in enumerate(self.spec.key, 1)
+        )
+        return sql.SQL("({}) > ({})").format(self.ordered_key(source), given)
+
     def own_key_of(self, table: str) -> sql.Composed:
         """``r.key_1, r.key_2``"""
         return sqlfile.comma(sqlfile.identifier(table, own) for own in self.own_key)
@@ -140,7 +180,7 @@ class Slots:
     def key_changed(self) -> sql.Composed:
         """Whether an update changed the key."""
         return sql.SQL(" OR ").join(
-            self._distinct(column.name, cast=column.type not in BUILT_IN_KEY_TYPES)
+            self._distinct(column.name, cast=not _is_built_in(column.type))
             for column in self.spec.key
         )
 
@@ -154,6 +194,30 @@ class Slots:
         """
         texts = sql.SQL(" OR ").join(self._distinct(name, cast=True) for name in self.spec.text)
         return sql.SQL("{} OR {}").format(self.key_changed, texts)
+
+    @cached_property
+    def few_inserted(self) -> sql.Composed:
+        """Whether a transaction logs this inserted row; counts it, in dots.
+
+        CASE keeps the order: once the setting is 'on', nothing writes it.
+        """
+        return sql.SQL(
+            "CASE WHEN {many} THEN false ELSE pg_catalog.set_config({name}, CASE WHEN "
+            "pg_catalog.length(pg_catalog.current_setting({name}, true)) >= {most} THEN 'on' "
+            "ELSE pg_catalog.concat(pg_catalog.current_setting({name}, true), '.') END, true) "
+            "<> 'on' END"
+        ).format(
+            many=self.many_inserted,
+            name=sqlfile.literal(self.names.inserted_setting),
+            most=sqlfile.literal(LOGGED_INSERTS),
+        )
+
+    @cached_property
+    def many_inserted(self) -> sql.Composed:
+        """Whether a transaction has left inserted rows to a backfill."""
+        return sql.SQL("pg_catalog.current_setting({}, true) IS NOT DISTINCT FROM 'on'").format(
+            sqlfile.literal(self.names.inserted_setting)
+        )
 
     @cached_property
     def wake(self) -> sql.Composable:
@@ -226,6 +290,11 @@ def _trimmed(source: str, column: str) -> sql.Composed:
     return sql.SQL(r"nullif(btrim({}::text, E' \t\n\r\f\x0B'), '')").format(
         sqlfile.identifier(source, column)
     )
+
+
+def _is_built_in(sql_type: str) -> bool:
+    """Whether every search_path finds the operators of a key's type, its length set aside."""
+    return re.sub(r"\(.*?\)", "", sql_type) in BUILT_IN_KEY_TYPES
 
 
 def dollar_quoted(body: str) -> sql.SQL:

@@ -103,6 +103,8 @@ class IndexSpec:
         chunking: ``None``: one vector for each row; a text the model cannot read whole is cut and
             counted as truncated.
         max_characters: A row's text is read up to here; longer ones are counted as truncated.
+        replicated: Whether a subscription's apply worker writes the source: every trigger is by row
+            then, and fires for it too.
         notify: Whether triggers wake workers with NOTIFY (polling goes on either way).
     """
 
@@ -122,6 +124,7 @@ class IndexSpec:
     lexical: str | None = "english"
     chunking: Chunking | None = field(default_factory=Chunking)
     max_characters: int = 200_000
+    replicated: bool = False
     notify: bool = True
 
     def __post_init__(self) -> None:

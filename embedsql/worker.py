@@ -1,7 +1,13 @@
-"""The worker: claim, embed, write, until told to stop. Many workers may share a database."""
+"""The worker: claim, embed, write, until told to stop. Many workers may share a database.
+
+The main thread claims and reads ahead; models run in a thread for each provider (``station``), one
+thread writes (``writer``), one keeps leases alive (``leases``), one builds indexes
+(``maintenance``). A batch passes from one to the next, and no connection is shared.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -16,28 +22,24 @@ import psycopg
 from pgvector.psycopg import register_vector
 
 from embedsql import registry
-from embedsql.changelog import LEASE_SECONDS, ChangeLog
-from embedsql.database import connect
-from embedsql.declare import enqueue_existing
-from embedsql.embedders import Embedder, load_embedder, options_of
-from embedsql.errors import (
-    ConfigurationError,
-    ConnectionFailedError,
-    ProviderError,
-    SpaceMismatchError,
-)
-from embedsql.ingest import Ingest
+from embedsql.changelog import LEASE_SECONDS, Batch
+from embedsql.database import connect, is_pooled
+from embedsql.errors import ConfigurationError, ConnectionFailedError
+from embedsql.heartbeat import Heartbeat
 from embedsql.installation import require_installed
-from embedsql.lane import FIRST_PAUSE, LONGEST_PAUSE, Lane, WorkerReport, said
+from embedsql.lane import FIRST_PAUSE, Lane, Work, refusal, said
+from embedsql.lanes import Lanes
 from embedsql.leases import LeaseKeeper
-from embedsql.maintenance import ensure_vector_index
+from embedsql.maintenance import IndexBuilder
 from embedsql.naming import CHANNEL
 from embedsql.registry import RegisteredIndex
+from embedsql.report import WorkerReport
+from embedsql.station import Station
+from embedsql.waker import Waker
 from embedsql.writer import Writer
 
 log = logging.getLogger(__name__)
 
-PROBLEM_SECONDS = 60.0  # until an index with a broken configuration is looked at again
 RECONNECT_SECONDS = 60.0  # how long a drain tries before it gives up
 DRAIN_POLL_SECONDS = 0.2
 
@@ -86,13 +88,20 @@ class Worker:
         self._options = options or WorkerOptions()
         self._on_batch = on_batch
         self._stopping = threading.Event()
-        self._embedders: dict[tuple[object, ...], Embedder] = {}
-        self._lanes: dict[int, Lane] = {}
-        self._problem_until: dict[int, float] = {}
+        self._waker = Waker()
+        self._stations: dict[str, Station] = {}
+        self._lanes = Lanes(
+            self.name,
+            self.report,
+            lease=self._options.lease,
+            threads=self._options.threads,
+            api_key=self._options.api_key,
+        )
 
     def stop(self) -> None:
         """Write what is embedded, give the rest back and end; safe in a signal handler."""
         self._stopping.set()
+        self._waker.wake()
 
     def run(self) -> WorkerReport:
         """Work until ``stop`` or, when draining, until nothing is left.
@@ -103,26 +112,38 @@ class Worker:
             SchemaVersionError: The database has no schema that this release works with.
         """
         connection = self._connect()
+        woken = self._waker.wake
+        heartbeat = Heartbeat(self.name, self.report)
+        with (
+            self._waker,
+            LeaseKeeper(self._open, self._options.lease / 3, heartbeat) as self._leases,
+            IndexBuilder(self._open, woken) as self._builder,
+            Writer(
+                self._open, self._options.lease, self.report, self._on_batch, woken
+            ) as self._writer,
+        ):
+            try:
+                self._work(connection)
+            finally:
+                for station in self._stations.values():
+                    station.close()
+        return self.report
+
+    def _work(self, connection: psycopg.Connection) -> None:
         try:
-            with (
-                LeaseKeeper(self._conninfo, self._options.lease / 3) as leases,
-                Writer(self._open, self.report, self._on_batch) as writer,
-            ):
-                while not self._stopping.is_set():
-                    try:
-                        if self._round(connection, leases, writer):
-                            continue
-                        self._note(connection, writer.collect())
-                        if self._finished(connection):
-                            break
-                        self._wait(connection)
-                    except (psycopg.OperationalError, ConnectionFailedError) as error:
-                        log.warning("the database went away: %s", said(error))
-                        connection.close()
-                        connection = self._reconnect()
+            while not self._stopping.is_set():
+                try:
+                    if self._round(connection):
+                        continue
+                    if self._finished(connection):
+                        break
+                    self._wait(connection)
+                except (psycopg.OperationalError, ConnectionFailedError) as error:
+                    log.warning("the database went away: %s", said(error))
+                    connection.close()
+                    connection = self._reconnect()
         finally:
             connection.close()
-        return self.report
 
     def _open(self) -> psycopg.Connection:
         connection = connect(self._conninfo, application_name="embedsql worker")
@@ -137,7 +158,8 @@ class Worker:
     def _connect(self) -> psycopg.Connection:
         connection = self._open()
         try:
-            connection.execute(f"LISTEN {CHANNEL}")
+            if not is_pooled(connection):  # what one listens to through a pooler, another hears
+                connection.execute(f"LISTEN {CHANNEL}")
         except BaseException:
             connection.close()
             raise
@@ -145,132 +167,105 @@ class Worker:
 
     def _reconnect(self) -> psycopg.Connection:
         deadline = time.monotonic() + RECONNECT_SECONDS
-        pause = FIRST_PAUSE
+        pause = FIRST_PAUSE / 10
         while True:
             try:
-                return self._connect()
+                connection = self._connect()
+                self._lanes.release_strays(connection, self._leases.batches)
+                return connection
             except (ConnectionFailedError, psycopg.OperationalError):
                 late = self._options.drain and time.monotonic() > deadline
                 if late or self._stopping.wait(pause * random.uniform(0.5, 1.0)):
                     raise
                 pause = min(pause * 2, 30)
 
-    def _round(self, connection: psycopg.Connection, leases: LeaseKeeper, writer: Writer) -> bool:
-        """One batch of each index that has work.
+    def _round(self, connection: psycopg.Connection) -> bool:
+        """One batch of each index that has work and whose provider has room.
 
         Returns:
             Whether there was any.
         """
+        self._raise_crashes()
+        while not self._writer.problems.empty():
+            self._lanes.leave_alone(connection, *self._writer.problems.get())
         busy = False
         for index in registry.all_indexes(connection):
             if self._stopping.is_set():
                 break
             try:
-                busy |= self._serve(connection, leases, writer, index)
+                busy |= self._serve(connection, index)
             except ConfigurationError as error:
-                self._leave_alone(connection, index, str(error))
+                self._lanes.leave_alone(connection, index, str(error))
             except psycopg.ProgrammingError as error:  # its table or our own are not as declared
-                self._leave_alone(connection, index, said(error))
+                self._lanes.leave_alone(connection, index, refusal(connection, index, error))
         return busy
 
-    def _serve(
-        self,
-        connection: psycopg.Connection,
-        leases: LeaseKeeper,
-        writer: Writer,
-        index: RegisteredIndex,
-    ) -> bool:
-        """One batch of one index, or its vector index where nothing is logged.
+    def _serve(self, connection: psycopg.Connection, index: RegisteredIndex) -> bool:
+        """A batch of what changed, else one of a backfill, else a look at the vector index.
 
         Returns:
             Whether there was a batch.
         """
-        lane = self._lane(connection, index)
+        lane = self._lanes.get(connection, index)
         if lane is None or not lane.ready():
             return False
-        if index.backfill_pending:
-            enqueue_existing(connection, index.spec)
-        batch = lane.claim(connection, self._options.batch_size)
-        if batch is None:
-            self._note(connection, writer.collect())
-            ensure_vector_index(connection, index)
+        station = self._station(lane.provider)
+        if not station.ready():
             return False
-        embedded = lane.embed(connection, leases, batch, self._stopping.is_set)
-        if embedded is not None:
-            self._note(connection, writer.submit(lane, embedded))
+        size = self._options.batch_size
+        if station.has_room(backfill=False):
+            batch = lane.claim(connection, size)
+            if batch is not None:
+                return self._hand_over(connection, lane, batch, backfill=False)
+        if index.backfilling:
+            if station.has_room(backfill=True):
+                batch = lane.claim_backfill(connection, size)
+                if batch is not None:
+                    return self._hand_over(connection, lane, batch, backfill=True)
+            return False
+        self._builder.look(index)
+        return False
+
+    def _hand_over(
+        self, connection: psycopg.Connection, lane: Lane, batch: Batch, *, backfill: bool
+    ) -> bool:
+        """Read a claimed batch and give it to where its model runs."""
+        started = time.monotonic()
+        with contextlib.ExitStack() as lease:
+            lease.enter_context(self._leases.held(lane.change_log, batch))
+            prepared = lane.read(connection, batch)
+            if prepared is not None:
+                work = Work(lane, prepared, lease.pop_all(), started)
+                self._station(lane.provider).give(work, backfill=backfill)
         return True
 
-    def _note(
-        self, connection: psycopg.Connection, problem: tuple[RegisteredIndex, str] | None
-    ) -> None:
-        if problem is not None:
-            self._leave_alone(connection, *problem)
+    def _station(self, provider: str) -> Station:
+        if provider not in self._stations:
+            self._stations[provider] = Station(provider, self._writer, self._waker.wake)
+        return self._stations[provider]
 
-    def _lane(self, connection: psycopg.Connection, index: RegisteredIndex) -> Lane | None:
-        """What this worker keeps for an index; ``None`` where it is left alone for now.
-
-        Raises:
-            ConfigurationError: The model is not to be had, or not of the index's space.
-        """
-        if time.monotonic() < self._problem_until.get(index.index_id, 0):
-            return None
-        lane = self._lanes.get(index.index_id)
-        if lane is not None and lane.serves(index):
-            return lane
-        try:
-            embedder = self._embedder(index)
-        except ProviderError as error:
-            log.warning("%s waits for its provider: %s", index.spec.name, error)
-            self._stopping.wait(min(error.retry_after or FIRST_PAUSE, LONGEST_PAUSE))
-            return None
-        stored = registry.adopt_space(connection, index.index_id, embedder.space.label)
-        if stored != embedder.space.label:
-            raise SpaceMismatchError(
-                f"the vectors of {index.spec.name!r} are of another space than the model "
-                f"gives now: stored {stored}, model {embedder.space.label}"
-            )
-        registry.set_problem(connection, index.index_id, None)
-        self.report.problems.pop(index.spec.name, None)
-        change_log = ChangeLog(index, self.name, self._options.lease)
-        self._lanes[index.index_id] = lane = Lane(index, Ingest(index, embedder, change_log))
-        return lane
-
-    def _embedder(self, index: RegisteredIndex) -> Embedder:
-        options = options_of(
-            index.spec, api_key=self._options.api_key, threads=self._options.threads
-        )
-        key = (index.spec.model, options)
-        if key not in self._embedders:
-            self._embedders[key] = load_embedder(index.spec.model, options)
-        return self._embedders[key]
-
-    def _leave_alone(
-        self, connection: psycopg.Connection, index: RegisteredIndex, problem: str
-    ) -> None:
-        log.error("%s is left alone: %s", index.spec.name, problem)
-        self.report.problems[index.spec.name] = problem
-        self._problem_until[index.index_id] = time.monotonic() + PROBLEM_SECONDS
-        self._lanes.pop(index.index_id, None)
-        registry.set_problem(connection, index.index_id, problem)
+    def _raise_crashes(self) -> None:
+        crashes = [self._writer.crash, *(one.crash for one in self._stations.values())]
+        for crash in filter(None, crashes):
+            raise crash
 
     def _finished(self, connection: psycopg.Connection) -> bool:
         """Whether a draining worker may go: nothing logged, leased or waiting to be retried."""
-        if not self._options.drain:
+        if not self._options.drain or self._leases.batches():
             return False
         for index in registry.all_indexes(connection):
             if index.spec.name in self.report.problems:
                 continue
-            lane = self._lanes.get(index.index_id)
+            lane = self._lanes.known(index)
             if lane is None or not lane.change_log.is_empty(connection):
+                return False
+            if not self._builder.is_settled(index):
                 return False
         return True
 
     def _wait(self, connection: psycopg.Connection) -> None:
-        """Until a trigger notifies, or the poll interval is over, or the worker is to stop."""
+        """Until a trigger notifies, a thread has room, or the poll interval is over."""
         interval = self._options.poll_interval
         if self._options.drain:
             interval = min(interval, DRAIN_POLL_SECONDS)
-        deadline = time.monotonic() + interval
-        while not self._stopping.is_set() and (left := deadline - time.monotonic()) > 0:
-            for _ in connection.notifies(timeout=min(left, 0.5), stop_after=1):
-                return
+        self._waker.wait(connection, interval)

@@ -3,91 +3,112 @@
 from __future__ import annotations
 
 import logging
+import queue
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import psycopg
+import stamina
 
 from embedsql.errors import ConfigurationError, ConnectionFailedError
-from embedsql.lane import EmbeddedBatch, Lane, WorkerReport
+from embedsql.lane import Work, refusal
 from embedsql.registry import RegisteredIndex
+from embedsql.report import WorkerReport
 
 log = logging.getLogger(__name__)
 
+BEHIND = 2  # batches that may wait to be written; the model waits then, so that memory is bounded
+
+Job = Callable[[psycopg.Connection], None]
+
 
 class Writer:
-    """One batch behind the model, and never more: the next waits until this one is written.
+    """The last step of a batch: written and acknowledged, or given back.
+
+    A lost connection is opened again and the step repeated: it is fenced by the batch's row, so
+    that it happens once. What cannot be done in time is left to the lease.
 
     Args:
         open_connection: Opens a connection of its own, at first use and after a loss.
+        patience: Seconds that a step is tried for, a lease's length.
         report: Counts what is written.
         on_batch: Called after each batch, in the writer's thread.
+        woken: Called after each step.
     """
 
     def __init__(
         self,
         open_connection: Callable[[], psycopg.Connection],
+        patience: float,
         report: WorkerReport,
         on_batch: Callable[[WorkerReport], None],
+        woken: Callable[[], None],
     ) -> None:
+        self.problems: queue.SimpleQueue[tuple[RegisteredIndex, str]] = queue.SimpleQueue()
+        self.crash: BaseException | None = None
         self._open_connection = open_connection
+        self._patience = patience
         self._report = report
         self._on_batch = on_batch
+        self._woken = woken
         self._connection: psycopg.Connection | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedsql-writer")
-        self._pending: tuple[RegisteredIndex, Future[None]] | None = None
+        self._jobs: queue.Queue[tuple[Work, Job] | None] = queue.Queue(BEHIND)
+        self._thread = threading.Thread(target=self._run, name="embedsql-writer", daemon=True)
 
     def __enter__(self) -> Writer:
+        self._thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        try:
-            self.collect()
-        except (psycopg.OperationalError, ConnectionFailedError) as error:
-            log.warning("the last batch is left to its lease: %s", error)
-        finally:
-            self._thread.shutdown()
-            if self._connection is not None:
-                self._connection.close()
+        self._jobs.put(None)
+        self._thread.join()
+        if self._connection is not None:
+            self._connection.close()
 
-    def submit(self, lane: Lane, embedded: EmbeddedBatch) -> tuple[RegisteredIndex, str] | None:
-        """Have a batch written; waits for the one before it.
+    def write(self, work: Work) -> None:
+        """Store a batch; waits where too many are before it."""
+        self._jobs.put((work, lambda connection: self._write(connection, work)))
 
-        Returns:
-            As ``collect``, of the one before.
-        """
-        try:
-            return self.collect()
-        finally:
-            self._pending = (lane.index, self._thread.submit(self._write, lane, embedded))
+    def give_back(self, work: Work) -> None:
+        """Leave a batch to whoever claims next."""
+        self._jobs.put((work, lambda connection: work.lane.give_back(connection, work)))
 
-    def collect(self) -> tuple[RegisteredIndex, str] | None:
-        """Wait for what is being written.
-
-        Returns:
-            The index and its problem, where the batch failed by its index's configuration.
-
-        Raises:
-            psycopg.OperationalError: The connection is lost; the batch's lease runs out.
-            ConnectionFailedError: No connection could be made.
-        """
-        if self._pending is None:
-            return None
-        index, written = self._pending
-        self._pending = None
-        try:
-            written.result()
-        except ConfigurationError as error:
-            return index, str(error)
-        return None
-
-    def _write(self, lane: Lane, embedded: EmbeddedBatch) -> None:
-        with embedded.lease:
-            if self._connection is None or self._connection.closed:
-                self._connection = self._open_connection()
-            try:
-                lane.write(self._connection, embedded, self._report)
-            except psycopg.OperationalError:
-                self._connection.close()
-                raise
+    def _write(self, connection: psycopg.Connection, work: Work) -> None:
+        work.lane.write(connection, work, self._report)
         self._on_batch(self._report)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            work, step = job
+            try:
+                if self.crash is None:
+                    self._try(work, step)
+            except BaseException as error:  # told to the main thread, which ends the worker
+                self.crash = error
+            finally:
+                work.lease.close()
+                self._woken()
+
+    def _try(self, work: Work, step: Job) -> None:
+        lost = (psycopg.OperationalError, ConnectionFailedError)
+        try:
+            for attempt in stamina.retry_context(
+                on=lost, attempts=None, timeout=self._patience, wait_initial=0.02, wait_max=2
+            ):
+                with attempt:
+                    self._on_a_connection(work.lane.index, step)
+        except lost as error:
+            log.warning("a batch is left to its lease: %s", error)
+        except ConfigurationError as error:
+            self.problems.put((work.lane.index, str(error)))
+
+    def _on_a_connection(self, index: RegisteredIndex, step: Job) -> None:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._open_connection()
+        try:
+            step(self._connection)
+        except psycopg.OperationalError:
+            self._connection.close()
+            raise
+        except psycopg.ProgrammingError as error:  # a privilege lost, even to give back
+            raise ConfigurationError(refusal(self._connection, index, error)) from error

@@ -12,13 +12,13 @@ from pgvector.psycopg import register_vector
 from psycopg import sql
 
 from embedsql.catalog import describe_source
-from embedsql.changelog import Batch, ChangeLog
+from embedsql.changelog import Backfill, Batch, ChangeLog
 from embedsql.database import connect
 from embedsql.declare import create_index
 from embedsql.embedders.hashing import HashEmbedder
 from embedsql.ingest import Ingest, PreparedBatch
-from embedsql.lane import WorkerReport
 from embedsql.registry import RegisteredIndex, find_index
+from embedsql.report import WorkerReport
 from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
 from embedsql.store import Outcome
@@ -137,12 +137,17 @@ class HandWorker:
         self.connection.execute("SET lock_timeout = '3s'")
         self.embedder = embedder or RecordingEmbedder()
         self.log = ChangeLog(index, name, lease)
+        self.backfill = Backfill(index, name, lease)
         self.ingest = Ingest(index, self.embedder, self.log)
 
     def claim(self, size: int = 100) -> Batch:
-        batch = self.log.claim(self.connection, size)
+        batch = self.next(size)
         assert batch is not None, "there was nothing to claim"
         return batch
+
+    def next(self, size: int = 100) -> Batch | None:
+        """What changed, else what a backfill finds."""
+        return self.log.claim(self.connection, size) or self.backfill.claim(self.connection, size)
 
     def embed(self, size: int = 100) -> PreparedBatch:
         """Claim, read and run the model: all but the writing."""
@@ -156,7 +161,7 @@ class HandWorker:
     def work(self) -> int:
         """Batch after batch until none is to be had; how many there were."""
         batches = 0
-        while (batch := self.log.claim(self.connection, 100)) is not None:
+        while (batch := self.next()) is not None:
             prepared = self.ingest.prepare(self.connection, batch)
             self.ingest.write(self.connection, prepared, self.ingest.embed(prepared))
             batches += 1

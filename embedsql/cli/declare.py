@@ -105,7 +105,7 @@ def add(
     database_url: DatabaseUrl = None,
     print_sql: PrintSql = False,
 ) -> None:
-    """Make a semantic index on an existing table and enqueue the rows that exist."""
+    """Make a semantic index on an existing table; its rows wait to be embedded."""
     chunking = _chunking(chunk_tokens, chunk_overlap, no_chunking)
     if dimensions is not None and dimensions < 1:
         raise typer.BadParameter("must be at least 1", param_hint="--dimensions")
@@ -213,6 +213,4 @@ def _chunking(tokens: int | None, overlap: int | None, whole: bool) -> Chunking 
 def _print_statements(spec: IndexSpec, source: SourceTable, space: str | None) -> None:
     for statement in ddl.create_statements(spec, space=space, partitioned=source.partitioned):
         typer.echo(statement + "\n")
-    for statement in ("BEGIN;", *ddl.enqueue_statements(spec), "COMMIT;"):
-        typer.echo(statement + "\n")
-    typer.echo("-- The worker builds the vector index, once the rows that exist are embedded.")
+    typer.echo("-- A worker embeds the rows that exist, and builds the vector index after them.")

@@ -11,7 +11,7 @@ from embedsql import registry
 from embedsql.cli.options import progress_console
 from embedsql.database import connect
 from embedsql.installation import require_installed
-from embedsql.lane import WorkerReport
+from embedsql.report import WorkerReport
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from embedsql.naming import ObjectNames
 from embedsql.slots import Slots, dollar_quoted
 from embedsql.spec import IndexSpec
 
-EVENTS = ("insert", "update", "delete", "truncate")
+EVENTS = ("insert", "bulk_insert", "update", "delete", "truncate")
 
 _file = partial(sqlfile.statement, __name__)
 _script = partial(sqlfile.script, __name__)
@@ -33,6 +33,7 @@ def create_statements(
         partitioned: Whether the source is a partitioned table, which needs row triggers.
     """
     slots = Slots(spec)
+    by_row = partitioned or spec.replicated
     statements = _texts(_tables(spec, slots, space))
     if spec.lexical is not None:
         statements += _texts(
@@ -43,11 +44,9 @@ def create_statements(
             )
         )
     for event in EVENTS:
-        statements += _trigger_function(spec, slots, event, partitioned)
-    name = "triggers_partitioned.sql" if partitioned else "triggers.sql"
-    return statements + _texts(
-        _script(name, source=slots.source, changed=slots.changed, **_trigger_slots(slots))
-    )
+        if not (by_row and event == "bulk_insert"):
+            statements += _trigger_function(spec, slots, event, by_row)
+    return statements + _texts(_triggers(spec, slots, by_row))
 
 
 def drop_statements(spec: IndexSpec) -> list[str]:
@@ -65,21 +64,6 @@ def drop_statements(spec: IndexSpec) -> list[str]:
             log=slots.log,
             name=sqlfile.literal(spec.name),
             **_trigger_slots(slots),
-        )
-    )
-
-
-def enqueue_statements(spec: IndexSpec) -> list[str]:
-    """Log every row that was there before the triggers, once. For one transaction."""
-    slots = Slots(spec)
-    return _texts(
-        _script(
-            "enqueue.sql",
-            name=sqlfile.literal(spec.name),
-            log=slots.log,
-            key_columns=slots.key_columns,
-            source=slots.source,
-            source_key=slots.source_key_of("s"),
         )
     )
 
@@ -138,10 +122,18 @@ def _tables(spec: IndexSpec, slots: Slots, space: str | None) -> list[sql.Compos
     )
 
 
-def _trigger_function(spec: IndexSpec, slots: Slots, event: str, partitioned: bool) -> list[str]:
-    by_row = partitioned and event in ("insert", "delete")
+def _triggers(spec: IndexSpec, slots: Slots, by_row: bool) -> list[sql.Composed]:
+    fill = {"source": slots.source, "changed": slots.changed, **_trigger_slots(slots)}
+    if not by_row:
+        few, many = slots.few_inserted, slots.many_inserted
+        return _script("triggers.sql", few_inserted=few, many_inserted=many, **fill)
+    statements = _script("triggers_by_row.sql", **fill)
+    return statements + (_script("always.sql", **fill) if spec.replicated else [])
+
+
+def _trigger_function(spec: IndexSpec, slots: Slots, event: str, by_row: bool) -> list[str]:
     body = _file(
-        f"body_{event}_row.sql" if by_row else f"body_{event}.sql",
+        "body_delete_row.sql" if by_row and event == "delete" else f"body_{event}.sql",
         log=slots.log,
         row=slots.row,
         chunk=slots.chunk,

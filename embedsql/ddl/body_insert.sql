@@ -1,6 +1,6 @@
 
 BEGIN
-    INSERT INTO {log} ({key_columns}) SELECT {source_key} FROM embedsql_changed AS c;
-    IF FOUND THEN {wake} END IF;
+    INSERT INTO {log} ({key_columns}) VALUES ({new_key});
+    {wake}
     RETURN NULL;
 END

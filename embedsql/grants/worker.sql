@@ -4,7 +4,11 @@ GRANT USAGE ON SCHEMA {source_schema} TO {role};
 
 GRANT SELECT (version) ON embedsql.installation TO {role};
 
-GRANT SELECT (index_id, name, declaration, space, generation, backfill_pending, problem), UPDATE (space, backfill_pending, problem) ON embedsql.semantic_index TO {role};
+GRANT SELECT (index_id, name, declaration, space, generation, backfill_since, backfill_after, problem), UPDATE (space, backfill_since, backfill_after, problem) ON embedsql.semantic_index TO {role};
+
+GRANT SELECT, DELETE ON embedsql.bulk_insert TO {role};
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON embedsql.worker TO {role};
 
 -- All columns: ON CONFLICT DO UPDATE reads those of EXCLUDED, which takes SELECT on each.
 GRANT SELECT, INSERT, UPDATE (version, attempts, next_attempt_at, dead, error_class, error, since), DELETE ON embedsql.failure TO {role};

@@ -25,10 +25,31 @@ CREATE TABLE embedsql.semantic_index (
     batch_table text NOT NULL,
     row_table text NOT NULL,
     chunk_table text NOT NULL,
-    backfill_pending boolean NOT NULL DEFAULT true,  -- rows older than the triggers not yet logged
+    backfill_since timestamptz DEFAULT now(), -- rows that no log row speaks of are looked for; null: they are not
+    backfill_after text[],                   -- the key up to which they have been found; null: from the first
     problem text,                            -- why workers leave this index alone; null: they do not
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT semantic_index_name_unique UNIQUE (name)
+);
+
+-- Somebody inserted more rows than a transaction logs one by one: a backfill finds them.
+-- Only ever appended to by an application's transactions, so that they never wait for one another.
+CREATE TABLE embedsql.bulk_insert (
+    index_id int NOT NULL,                   -- no foreign key, whose check would lock the registry's row
+    at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Who works: a row for each worker, renewed every few seconds.
+CREATE TABLE embedsql.worker (
+    worker text PRIMARY KEY,
+    release text NOT NULL,                   -- of the package
+    started_at timestamptz NOT NULL DEFAULT now(),
+    seen_at timestamptz NOT NULL DEFAULT now(),
+    rates jsonb NOT NULL DEFAULT '{}',       -- rows a second of late, by index
+    saved bigint NOT NULL DEFAULT 0,
+    failed bigint NOT NULL DEFAULT 0,
+    embedded bigint NOT NULL DEFAULT 0,
+    reused bigint NOT NULL DEFAULT 0
 );
 
 -- Keys that failed: waiting for their next attempt, back in the change log, or dead.
@@ -81,19 +102,29 @@ END $$;
 -- What stands in each index's own tables, counted now.
 CREATE FUNCTION embedsql.index_status() RETURNS TABLE (
     index text, rows bigint, chunks bigint, pending bigint, leased bigint, dead bigint, blank bigint,
-    truncated bigint, oldest_pending_seconds double precision, bytes bigint, problem text
+    truncated bigint, oldest_pending_seconds double precision, rate double precision, bytes bigint, problem text
 )
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     entry record;
     key_list text;
+    row_match text;
+    log_match text;
+    key_json text;
     waiting bigint;
+    unlogged bigint;
+    oldest timestamptz;
 BEGIN
     FOR entry IN SELECT * FROM embedsql.semantic_index ORDER BY name LOOP
         index := entry.name;
         problem := entry.problem;
-        SELECT string_agg('key_' || position, ', ' ORDER BY position) INTO key_list
-        FROM generate_series(1, jsonb_array_length(entry.declaration -> 'key')) AS position;
+        SELECT string_agg('key_' || position, ', ' ORDER BY position),
+               string_agg(format('r.key_%s = s.%I', position, part ->> 'name'), ' AND '),
+               string_agg(format('l.key_%s = s.%I', position, part ->> 'name'), ' AND '),
+               CASE count(*) WHEN 1 THEN format('to_jsonb(s.%I)', min(part ->> 'name'))
+                   ELSE 'jsonb_build_object(' || string_agg(format('%L, s.%I', part ->> 'name', part ->> 'name'), ', ') || ')' END
+        INTO key_list, row_match, log_match, key_json
+        FROM jsonb_array_elements(entry.declaration -> 'key') WITH ORDINALITY AS k (part, position);
 
         EXECUTE format('SELECT count(*) FROM %I.%I', entry.source_schema, entry.source_table) INTO rows;
         EXECUTE format('SELECT count(*) FROM embedsql.%I', entry.chunk_table) INTO chunks;
@@ -104,11 +135,28 @@ BEGIN
                EXCEPT SELECT u.* FROM embedsql.%3$I AS b, unnest(%4$s) AS u) AS waiting',
             key_list, entry.log_table, entry.batch_table, replace(key_list, 'key_', 'b.keys_'))
         INTO pending;
-        EXECUTE format('SELECT extract(epoch FROM clock_timestamp() - min(at)) FROM embedsql.%I', entry.log_table)
-        INTO oldest_pending_seconds;
+        EXECUTE format('SELECT min(at) FROM embedsql.%I', entry.log_table) INTO oldest;
+        SELECT least(oldest, entry.backfill_since, min(b.at)) INTO oldest
+        FROM embedsql.bulk_insert AS b WHERE b.index_id = entry.index_id;
+        unlogged := 0;
+        IF entry.backfill_since IS NOT NULL
+            OR EXISTS (SELECT FROM embedsql.bulk_insert AS b WHERE b.index_id = entry.index_id) THEN
+            EXECUTE format(
+                'SELECT count(*) FROM %1$I.%2$I AS s
+                 WHERE NOT EXISTS (SELECT FROM embedsql.%3$I AS r WHERE %4$s)
+                   AND NOT EXISTS (SELECT FROM embedsql.%5$I AS l WHERE %6$s)
+                   AND NOT EXISTS (SELECT FROM (SELECT u.* FROM embedsql.%7$I AS b, unnest(%8$s) AS u) AS l (%9$s) WHERE %6$s)
+                   AND NOT EXISTS (SELECT FROM embedsql.failure AS f WHERE f.index_id = %10$s AND f.key = %11$s)',
+                entry.source_schema, entry.source_table, entry.row_table, row_match, entry.log_table, log_match,
+                entry.batch_table, replace(key_list, 'key_', 'b.keys_'), key_list, entry.index_id, key_json)
+            INTO unlogged;
+        END IF;
+        oldest_pending_seconds := extract(epoch FROM clock_timestamp() - oldest);
+        SELECT coalesce(sum((w.rates ->> entry.name)::double precision), 0) INTO rate
+        FROM embedsql.worker AS w WHERE w.seen_at > clock_timestamp() - interval '1 minute';
         SELECT count(*) FILTER (WHERE f.dead), count(*) FILTER (WHERE f.next_attempt_at IS NOT NULL)
         INTO dead, waiting FROM embedsql.failure AS f WHERE f.index_id = entry.index_id;
-        pending := pending + waiting;
+        pending := pending + waiting + unlogged;
         EXECUTE format(
             'SELECT count(*) FILTER (WHERE chunks = 0), count(*) FILTER (WHERE truncated) FROM embedsql.%I',
             entry.row_table) INTO blank, truncated;

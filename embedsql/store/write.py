@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,7 @@ class Vectors:
         self._delete_surplus = _filled("delete_surplus.sql", slots)
         self._save_chunks = _filled("save_chunks.sql", slots)
         self._acknowledge = _filled("acknowledge.sql", slots)
+        self._log_keys = _filled("log_keys.sql", slots)
         self._park = _filled("park.sql", slots)
 
     def write(
@@ -110,6 +111,7 @@ class Vectors:
             settled = {place for place, what in outcome.items() if what != "failed"}
             lost = [failure for failure in failures if failure.place not in settled]
             self._park_failures(connection, batch, lost)
+            self._log_unsettled(connection, batch, settled | {one.place for one in lost})
         kinds = list(outcome.values())
         saved, gone = kinds.count("saved") + kinds.count("older"), kinds.count("gone")
         changed = len(batch.keys) - saved - gone - len(lost)
@@ -182,6 +184,18 @@ class Vectors:
             "index_id": self._index.index_id,
         }
         connection.execute(self._acknowledge, values)
+
+    def _log_unsettled(
+        self, connection: psycopg.Connection, batch: Batch, settled: Collection[int]
+    ) -> None:
+        """Log what a backfill found and this batch leaves: no log row speaks of it yet."""
+        left = [
+            place
+            for place, version in enumerate(batch.versions)
+            if version == 0 and place not in settled
+        ]
+        if left:
+            connection.execute(self._log_keys, _keys_at(batch, left))
 
     def _park_failures(
         self, connection: psycopg.Connection, batch: Batch, failures: Sequence[Failure]

@@ -64,16 +64,31 @@ def verify_index(
         chunk=slots.chunk,
         row=slots.row,
     )
-    fill = {"findings": findings, "log": slots.log, "key_columns": slots.key_columns}
+    fill = {
+        "findings": findings,
+        "backfilling": _file("backfilling.sql"),
+        "log": slots.log,
+        "row": slots.row,
+        "key_columns": slots.key_columns,
+        "key_json": slots.key_json,
+    }
+    count = _file(
+        "count.sql",
+        **fill,
+        source=slots.source,
+        source_key_as_own=slots.source_key_as_own("s"),
+        row_of_key=slots.same_key("r", "k"),
+        log_of_key=slots.same_key("l", "k"),
+    )
     values = {"index_id": index.index_id}
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         connection.execute("SET LOCAL row_security = off")
-        found = connection.execute(_file("count.sql", **fill), values).fetchone()
+        found = connection.execute(count, values).fetchone()
         assert found is not None
         repaired = 0
         if repair:
-            statement = _file("repair.sql", **fill, row=slots.row, key_json=slots.key_json)
+            statement = _file("repair.sql", **fill)
             repaired = connection.execute(statement, values).rowcount
     missing, stale, orphans, pending, dead = found
     return Verdict(missing, stale, orphans, pending, dead, repaired)

@@ -12,7 +12,7 @@ WITH expected AS (
     FULL JOIN stored AS s USING ({key_columns})
     FULL JOIN {row} AS r USING ({key_columns})
 )
-SELECT {key_columns},
+SELECT {key_columns}, in_rows,
        CASE WHEN NOT in_source THEN 'orphan'
             WHEN chunks = 0 AND NOT blank THEN 'missing'
             WHEN chunks > 0 AND agrees IS NOT TRUE THEN 'stale' END AS finding

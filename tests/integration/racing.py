@@ -69,7 +69,7 @@ class Race:
         self._workers: list[Worker] = []
         self._opened: list[psycopg.Connection] = []
         self._errors: list[BaseException] = []
-        monkeypatch.setattr("embedsql.worker.load_embedder", lambda *given: self.embedder)
+        monkeypatch.setattr("embedsql.lanes.load_embedder", lambda *given: self.embedder)
         monkeypatch.setattr("embedsql.worker.connect", self._connect)
         renew, fence = ChangeLog.renew, ChangeLog.fence
 

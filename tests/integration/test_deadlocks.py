@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from embedsql import registry
+from embedsql.changelog import Backfill
 from embedsql.database import connect
-from embedsql.declare import enqueue_existing
 from embedsql.registered import RegisteredSearch
 from embedsql.registry import RegisteredIndex
 from embedsql.requeue import requeue_rows
@@ -35,7 +35,7 @@ SELECT FROM pg_locks JOIN pg_database AS d ON d.oid = database
 WHERE NOT granted AND datname = current_database()
 """
 READERS: dict[str, Callable[[psycopg.Connection, RegisteredIndex], object]] = {
-    "backfill": lambda connection, index: enqueue_existing(connection, index.spec),
+    "backfill": lambda connection, index: Backfill(index, "a").claim(connection, 9),
     "requeue": lambda connection, index: requeue_rows(connection, index, None),
     "verify": verify_index,
     "status": lambda connection, index: registry.status(connection),
@@ -55,7 +55,7 @@ def test_nothing_deadlocks_with_a_truncate(
     deadlocked = []
     for name, read in READERS.items():
         connection.execute("INSERT INTO article (title) VALUES ('old')")
-        connection.execute("UPDATE embedsql.semantic_index SET backfill_pending = true")
+        connection.execute("UPDATE embedsql.semantic_index SET backfill_since = now()")
         with ThreadPoolExecutor(1) as pool:
             try:
                 with connection.transaction():

@@ -208,7 +208,8 @@ def test_a_key_may_be_called_as_our_own_words(
 LEFTOVERS = """
 SELECT relname FROM pg_class WHERE relnamespace = 'embedsql'::regnamespace
 AND relkind IN ('r', 'v', 'S')
-AND relname NOT LIKE ALL ('{installation,semantic_index%,failure,dead_letter,status}')
+AND relname NOT LIKE ALL
+    ('{installation,semantic_index%,bulk_insert,worker,failure,dead_letter,status}')
 UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal
 UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'embedsql'::regnamespace
 AND proname NOT IN ('any_term_query', 'require_space', 'index_status')

@@ -20,12 +20,10 @@ CREATE TABLE event_south PARTITION OF event FOR VALUES IN ('s');
 
 @pytest.fixture
 def index(connection: psycopg.Connection) -> RegisteredIndex:
-    """An index on the whole of it; one row in each partition, nothing logged."""
+    """An index on the whole of it; one row in each partition."""
     connection.execute(EVENT)
     connection.execute("INSERT INTO event VALUES ('n', 1, 'snow'), ('s', 1, 'sun')")
-    index = add_index(connection, "event", text=("body",))
-    assert take_log(connection, index) == [("n", 1), ("s", 1)]
-    return index
+    return add_index(connection, "event", text=("body",))
 
 
 CHANGES: dict[str, list[tuple[str, int]]] = {

@@ -1,0 +1,173 @@
+"""The change log of one index, and the batches that workers claim from it.
+
+A log row says only "key k may have changed: make the vectors agree with the row". It carries no
+text and no operation, so replays, duplicates, reordering and two workers on one key are
+harmless; leases are for efficiency only. Deleting exactly the sequences that a batch observed is
+safe, since two transactions cannot change one key at once: per key, log order is commit order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from functools import partial
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from embedsql import sqlfile
+from embedsql.changelog.batch import LEASE_SECONDS, Batch, claimers_lock
+from embedsql.errors import LeaseLostError
+from embedsql.registry import RegisteredIndex
+from embedsql.slots import Slots
+
+MOST_CRASHES = 3  # of a worker that held one key alone, before that key is buried
+WINDOW_FACTOR = 4  # log rows looked at for each key wanted: room for repeated keys
+
+_file = partial(sqlfile.statement, __package__)
+
+
+class ChangeLog:
+    """Claims for one worker on one index. Every method is one short transaction.
+
+    Args:
+        index: The index.
+        worker: This worker's name, unlike any other's.
+        lease: Seconds that a claim is valid; renew it while a batch runs.
+    """
+
+    def __init__(self, index: RegisteredIndex, worker: str, lease: float = LEASE_SECONDS) -> None:
+        self._index_id = index.index_id
+        self._worker = worker
+        self._lease = lease
+        self._hint = 0
+        slots = Slots(index.spec, index.names)
+        self._claim = _filled("claim.sql", slots)
+        self._claim_piece = _filled("claim_piece.sql", slots)
+        self._expired = _filled("expired.sql", slots)
+        self._split = _filled("split.sql", slots)
+        self._bury = _filled("bury_crashed.sql", slots)
+        self._renew = _filled("renew.sql", slots)
+        self._fence = _filled("fence.sql", slots)
+        self._release = _filled("release.sql", slots)
+        self._strays = _filled("strays.sql", slots)
+        self._wake_due = _filled("wake_due.sql", slots)
+        self._revive = _filled("revive.sql", slots)
+        self._first = sql.SQL("SELECT min(seq) FROM {}").format(slots.log)
+        self._crashes = sql.SQL(
+            "SELECT crashes FROM {} "
+            "WHERE batch_id = %(batch_id)s AND worker = %(worker)s FOR UPDATE"
+        ).format(slots.batch)
+        self._left = _filled("left.sql", slots)
+
+    def claim(self, connection: psycopg.Connection, size: int) -> Batch | None:
+        """Claim up to ``size`` keys; commits before returning, so that the text is read afterwards.
+
+        Reading it in the claiming statement could pair a change's sequence with the text before it.
+        """
+        with connection.transaction():
+            claimers_lock(connection, self._index_id)
+            self._recover(connection)
+            connection.execute(self._wake_due, {"index_id": self._index_id})
+            values = {"worker": self._worker, "lease": self._lease}
+            found = connection.execute(self._claim_piece, values).fetchone()
+            if found is None:
+                values |= {"size": size, "window": size * WINDOW_FACTOR, "hint": self._hint}
+                found = connection.execute(self._claim, values).fetchone()
+        return None if found is None else Batch.of(found)
+
+    def refresh_hint(self, connection: psycopg.Connection) -> None:
+        """Find where the log begins, so that claims need not step over its dead rows.
+
+        Only a starting point for the scan, to be refreshed every few seconds: a transaction that
+        commits late can still add a lower sequence.
+        """
+        row = connection.execute(self._first, {}).fetchone()
+        self._hint = 0 if row is None or row[0] is None else row[0] - 1
+
+    def renew(self, connection: psycopg.Connection, batch: Batch) -> bool:
+        """Extend the lease.
+
+        Returns:
+            Whether the batch was still ours.
+        """
+        return connection.execute(self._renew, self._own(batch)).rowcount == 1
+
+    def release(self, connection: psycopg.Connection, batch: Batch) -> None:
+        """Give the keys back, unharmed; no attempt is charged."""
+        connection.execute(self._release, self._own(batch))
+
+    def release_strays(self, connection: psycopg.Connection, known: Collection[int]) -> None:
+        """Give back what is claimed in this worker's name and not among the batches it knows."""
+        values = {"worker": self._worker, "known": list(known)}
+        for (batch_id,) in connection.execute(self._strays, values).fetchall():
+            connection.execute(self._release, {"batch_id": batch_id, "worker": self._worker})
+
+    def fence(self, connection: psycopg.Connection, batch: Batch) -> None:
+        """Give up the lease inside the caller's transaction, as the first thing of a write.
+
+        Raises:
+            LeaseLostError: Another worker owns it now; the caller must roll back.
+        """
+        if connection.execute(self._fence, self._own(batch)).rowcount == 0:
+            raise LeaseLostError(f"the lease of batch {batch.batch_id} ran out")
+
+    def split(self, connection: psycopg.Connection, batch: Batch) -> None:
+        """Give the keys back in pieces, as after a crash: one of them is at fault."""
+        with connection.transaction():
+            found = connection.execute(self._crashes, self._own(batch)).fetchone()
+            if found is not None:
+                self._split_dead(connection, batch.batch_id, found[0], len(batch.keys))
+
+    def revive(self, connection: psycopg.Connection) -> int:
+        """Log every dead letter again.
+
+        Returns:
+            How many.
+        """
+        return connection.execute(self._revive, {"index_id": self._index_id}).rowcount
+
+    def is_empty(self, connection: psycopg.Connection) -> bool:
+        """Whether nothing is logged, claimed, to be backfilled or waiting for its next attempt."""
+        left = connection.execute(self._left, {"index_id": self._index_id}).fetchone()
+        return not any(left or ())
+
+    def _recover(self, connection: psycopg.Connection) -> None:
+        """Split the batch of one dead worker, or bury the key that keeps killing workers."""
+        found = connection.execute(self._expired, {}).fetchone()
+        if found is None:
+            return
+        batch_id, crashes, size = found
+        if size == 1 and crashes + 1 >= MOST_CRASHES:
+            values = {"batch_id": batch_id, "index_id": self._index_id}
+            connection.execute(self._bury, values)
+            return
+        self._split_dead(connection, batch_id, crashes, size)
+
+    def _split_dead(
+        self, connection: psycopg.Connection, batch_id: int, crashes: int, size: int
+    ) -> None:
+        # all in one, then pieces of the root of it, then one by one: three crashes find the row
+        piece = math.ceil(math.sqrt(size)) if crashes == 0 else 1
+        connection.execute(self._split, {"batch_id": batch_id, "size": piece})
+
+    def _own(self, batch: Batch) -> dict[str, Any]:
+        return {"batch_id": batch.batch_id, "worker": self._worker, "lease": self._lease}
+
+
+def _filled(name: str, slots: Slots) -> sql.Composed:
+    return _file(
+        name,
+        log=slots.log,
+        batch=slots.batch,
+        key_columns=slots.key_columns,
+        array_columns=slots.array_columns,
+        returned_arrays=slots.returned_arrays,
+        batch_arrays=slots.arrays_of("b"),
+        given_back_arrays=slots.arrays_of("given_back"),
+        dead_arrays=slots.arrays_of("dead"),
+        aggregated_key=slots.aggregated_key,
+        key_json=slots.key_json,
+        key_from_json=slots.key_from_json("key"),
+    )

@@ -1,0 +1,125 @@
+"""The indexes in one worker's hands: their models, and those that are left alone for a while."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import psycopg
+
+from embedsql import registry
+from embedsql.changelog import Backfill, Batch, ChangeLog
+from embedsql.embedders import Embedder, load_embedder, options_of
+from embedsql.errors import ProviderError, SpaceMismatchError
+from embedsql.ingest import Ingest
+from embedsql.lane import FIRST_PAUSE, LONGEST_PAUSE, Lane
+from embedsql.registry import RegisteredIndex
+from embedsql.report import WorkerReport
+
+log = logging.getLogger(__name__)
+
+PROBLEM_SECONDS = 60.0  # until an index with a broken configuration is looked at again
+
+
+class Lanes:
+    """Makes a lane for each index, once its model is to be had.
+
+    Args:
+        worker: The worker's name.
+        report: Where problems are noted.
+        lease: Seconds that a claim is valid.
+        threads: Of a local model; ``None``: its own choice.
+        api_key: For ``openai:`` models.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        report: WorkerReport,
+        *,
+        lease: float,
+        threads: int | None,
+        api_key: str | None,
+    ) -> None:
+        self._worker = worker
+        self._report = report
+        self._lease = lease
+        self._threads = threads
+        self._api_key = api_key
+        self._embedders: dict[tuple[object, ...], Embedder] = {}
+        self._lanes: dict[int, Lane] = {}
+        self._not_before: dict[int, float] = {}
+
+    def get(self, connection: psycopg.Connection, index: RegisteredIndex) -> Lane | None:
+        """What this worker keeps for an index; ``None`` where it is left alone for now.
+
+        Raises:
+            ConfigurationError: The model is not to be had, or not of the index's space.
+        """
+        if time.monotonic() < self._not_before.get(index.index_id, 0):
+            return None
+        lane = self._lanes.get(index.index_id)
+        if lane is None or not lane.serves(index):
+            lane = self._make(connection, index)
+        return lane
+
+    def known(self, index: RegisteredIndex) -> Lane | None:
+        """The lane of an index, if it was made."""
+        return self._lanes.get(index.index_id)
+
+    def leave_alone(
+        self, connection: psycopg.Connection, index: RegisteredIndex, problem: str
+    ) -> None:
+        """Look at an index again in a minute; its configuration is at fault."""
+        log.error("%s is left alone: %s", index.spec.name, problem)
+        self._report.problems[index.spec.name] = problem
+        self._not_before[index.index_id] = time.monotonic() + PROBLEM_SECONDS
+        self._lanes.pop(index.index_id, None)
+        registry.set_problem(connection, index.index_id, problem)
+
+    def release_strays(
+        self, connection: psycopg.Connection, held: Callable[[ChangeLog], Sequence[Batch]]
+    ) -> None:
+        """Give back what a broken connection claimed without our knowing.
+
+        Args:
+            connection: In autocommit mode.
+            held: The batches of a change log that this worker knows of.
+        """
+        for lane in self._lanes.values():
+            known = [batch.batch_id for batch in held(lane.change_log)]
+            lane.change_log.release_strays(connection, known)
+
+    def _make(self, connection: psycopg.Connection, index: RegisteredIndex) -> Lane | None:
+        try:
+            embedder = self._embedder(index)
+        except ProviderError as error:
+            seconds = min(error.retry_after or FIRST_PAUSE, LONGEST_PAUSE)
+            log.warning("%s waits for its provider: %s", index.spec.name, error)
+            self._not_before[index.index_id] = time.monotonic() + seconds
+            return None
+        stored = registry.adopt_space(connection, index.index_id, embedder.space.label)
+        if stored != embedder.space.label:
+            raise SpaceMismatchError(
+                f"the vectors of {index.spec.name!r} are of another space than the model "
+                f"gives now: stored {stored}, model {embedder.space.label}"
+            )
+        registry.set_problem(connection, index.index_id, None)
+        self._report.problems.pop(index.spec.name, None)
+        change_log = ChangeLog(index, self._worker, self._lease)
+        lane = Lane(
+            index,
+            Ingest(index, embedder, change_log),
+            Backfill(index, self._worker, self._lease),
+            f"{index.spec.model.partition(':')[0]} {index.spec.base_url or ''}",
+        )
+        self._lanes[index.index_id] = lane
+        return lane
+
+    def _embedder(self, index: RegisteredIndex) -> Embedder:
+        options = options_of(index.spec, api_key=self._api_key, threads=self._threads)
+        key = (index.spec.model, options)
+        if key not in self._embedders:
+            self._embedders[key] = load_embedder(index.spec.model, options)
+        return self._embedders[key]
