@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import psycopg
 
@@ -31,16 +33,23 @@ from embedsql.store import (
 log = logging.getLogger(__name__)
 
 
+class Piece(NamedTuple):
+    """A chunk, and the digest by which an equal one's vector is found."""
+
+    chunk: Chunk
+    content_hash: bytes
+
+
 @dataclass(frozen=True)
 class PreparedRow:
-    """A claimed row, chunked. ``chunks`` is ``None`` where the stored ones still stand."""
+    """A claimed row, chunked. ``pieces`` is ``None`` where the stored chunks still stand."""
 
     source: SourceText
-    chunks: Sequence[Chunk] | None
+    pieces: Sequence[Piece] | None
     truncated: bool
 
 
-@dataclass
+@dataclass(eq=False)
 class PreparedBatch:
     """What is known of a batch before the model runs.
 
@@ -48,22 +57,38 @@ class PreparedBatch:
         batch: The claim.
         rows: Its rows that still exist.
         vectors: Stored vectors that serve again, by content hash; the model's are added here.
+        beside: Batches that were not written when this one was read, whose vectors it may share.
         reused: Chunks that need no model.
+        made: Distinct chunks that the model embedded.
     """
 
     batch: Batch
     rows: Sequence[PreparedRow]
     vectors: dict[bytes, Any]
+    beside: Sequence[PreparedBatch] = ()
     reused: int = 0
+    made: int = 0
 
     def missing(self) -> dict[bytes, str]:
         """The distinct texts to embed, by content hash."""
         return {
-            content_hash: chunk.content
-            for row in self.rows
-            for chunk in row.chunks or ()
-            if (content_hash := hash_content(chunk)) not in self.vectors
+            piece.content_hash: piece.chunk.content
+            for piece in self.pieces()
+            if piece.content_hash not in self.vectors
         }
+
+    def pieces(self) -> Iterator[Piece]:
+        """The chunks of all rows."""
+        for row in self.rows:
+            yield from row.pieces or ()
+
+    def reuse(self, vectors: Mapping[bytes, Any]) -> None:
+        """Take over the vectors of equal chunks, and count what that saves."""
+        for piece in self.pieces():
+            vector = vectors.get(piece.content_hash)
+            if vector is not None:
+                self.reused += piece.content_hash not in self.vectors
+                self.vectors[piece.content_hash] = vector
 
 
 class Ingest:
@@ -82,14 +107,22 @@ class Ingest:
         self._texts = Texts(index)
         self._vectors = Vectors(index)
         self._chunker = Chunker(index.spec.chunking, embedder.tokenizer, embedder.max_tokens)
+        self._digest = hashlib.sha256(embedder.space.label.encode() + b"\0")
+        self._unwritten = WeakSet[PreparedBatch]()
+        self._guard = threading.Lock()
 
     def prepare(self, connection: psycopg.Connection, batch: Batch) -> PreparedBatch:
         """Read and chunk the rows' texts, and find vectors of equal chunks."""
-        rows = [self._chunked(source) for source in self._texts.read(connection, batch)]
-        hashes = {hash_content(chunk) for row in rows for chunk in row.chunks or ()}
+        prepared = PreparedBatch(batch, [], {})
+        with self._guard:  # before reading: what is written meanwhile may be missed by the look-up
+            prepared.beside = list(self._unwritten)
+            self._unwritten.add(prepared)
+        prepared.rows = [self._chunked(source) for source in self._texts.read(connection, batch)]
+        hashes = {piece.content_hash for piece in prepared.pieces()}
         vectors = self._texts.reusable(connection, hashes)
-        reused = sum(hash_content(chunk) in vectors for row in rows for chunk in row.chunks or ())
-        return PreparedBatch(batch, rows, vectors, reused)
+        prepared.vectors |= vectors
+        prepared.reused = sum(piece.content_hash in vectors for piece in prepared.pieces())
+        return prepared
 
     def embed(
         self, prepared: PreparedBatch, stopping: Callable[[], bool] = lambda: False
@@ -107,17 +140,22 @@ class Ingest:
             ProviderError: The provider is at fault: give the batch back and wait.
             ConfigurationError: The index's declaration is.
         """
+        for other in prepared.beside:
+            prepared.reuse(other.vectors)
+        prepared.beside = ()
+        known = len(prepared.vectors)
         errors: dict[bytes, Exception] = {}
         for texts in _by_length(prepared.missing(), self._embedder.call_characters):
             if stopping():
                 break
             errors |= self._embed_bisecting(texts, prepared.vectors)
+        prepared.made = len(prepared.vectors) - known
         failures = []
         for row in prepared.rows:
             found = [
                 error
-                for chunk in row.chunks or ()
-                if (error := errors.get(hash_content(chunk))) is not None
+                for piece in row.pieces or ()
+                if (error := errors.get(piece.content_hash)) is not None
             ]
             if found:
                 failures.append(_failure(row.source.place, found[0]))
@@ -137,7 +175,10 @@ class Ingest:
             for row in prepared.rows
             if row.source.place not in failed and _is_whole(row, prepared.vectors)
         ]
-        return self._vectors.write(connection, self.change_log, prepared.batch, rows, failures)
+        outcome = self._vectors.write(connection, self.change_log, prepared.batch, rows, failures)
+        with self._guard:
+            self._unwritten.discard(prepared)
+        return outcome
 
     def park(self, connection: psycopg.Connection, batch: Batch, error: Exception) -> None:
         """Set a batch's keys aside, each with this error, for a later attempt.
@@ -154,7 +195,14 @@ class Ingest:
         if not source.text:
             return PreparedRow(source, (), False)
         chunks, cut = self._chunker.split(source.text, source.heading)
-        return PreparedRow(source, chunks, cut or source.truncated)
+        pieces = [Piece(chunk, self._hash(chunk)) for chunk in chunks]
+        return PreparedRow(source, pieces, cut or source.truncated)
+
+    def _hash(self, chunk: Chunk) -> bytes:
+        """Digest of what is embedded and in which space; 16 bytes."""
+        digest = self._digest.copy()
+        digest.update(chunk.content.encode("utf-8", "surrogatepass"))
+        return digest.digest()[:16]
 
     def _embed_bisecting(
         self, texts: Sequence[tuple[bytes, str]], vectors: dict[bytes, Any]
@@ -193,26 +241,14 @@ def _by_length(texts: Mapping[bytes, str], characters: int) -> Iterator[list[tup
 
 def _is_whole(row: PreparedRow, vectors: Mapping[bytes, Any]) -> bool:
     """Whether every chunk has its vector; not so where a worker was asked to stop."""
-    return all(hash_content(chunk) in vectors for chunk in row.chunks or ())
-
-
-def hash_content(chunk: Chunk) -> bytes:
-    """Digest of exactly what is embedded; 16 bytes.
-
-    One table holds vectors of one space only, so the space needs no part in it.
-    """
-    return hashlib.sha256(chunk.content.encode("utf-8", "surrogatepass")).digest()[:16]
+    return all(piece.content_hash in vectors for piece in row.pieces or ())
 
 
 def _embedded(row: PreparedRow, vectors: dict[bytes, Any]) -> EmbeddedRow:
-    if row.chunks is None:
+    if row.pieces is None:
         source = row.source
         return EmbeddedRow(source.place, source.input_hash, None, source.chunks, row.truncated)
-    chunks = [
-        EmbeddedChunk(chunk, content_hash, vectors[content_hash])
-        for chunk in row.chunks
-        for content_hash in (hash_content(chunk),)
-    ]
+    chunks = [EmbeddedChunk(*piece, vectors[piece.content_hash]) for piece in row.pieces]
     return EmbeddedRow(row.source.place, row.source.input_hash, chunks, len(chunks), row.truncated)
 
 

@@ -89,9 +89,7 @@ class Lane:
             ProviderError: The provider is at fault.
             ConfigurationError: The index's declaration is.
         """
-        stored = len(work.prepared.vectors)
         work.failures = self._ingest.embed(work.prepared, stopping)
-        work.made = len(work.prepared.vectors) - stored
 
     def write(self, connection: psycopg.Connection, work: Work, report: WorkerReport) -> None:
         """Store a batch; whatever happens, its keys are written, parked or given back.
@@ -124,7 +122,7 @@ class Lane:
                 "removed": outcome.gone,
                 "failed": outcome.failed,
                 "changed_meanwhile": outcome.changed_meanwhile,
-                "embedded": work.made,
+                "embedded": work.prepared.made,
                 "reused": work.prepared.reused,
                 "seconds": round(seconds, 3),
             },
@@ -134,7 +132,7 @@ class Lane:
         report.saved += outcome.saved
         report.removed += outcome.gone
         report.failed += outcome.failed
-        report.embedded += work.made
+        report.embedded += work.prepared.made
         report.reused += work.prepared.reused
         report.settled[self.index.spec.name] += outcome.saved + outcome.gone
 
@@ -173,7 +171,6 @@ class Work:
         lease: Renews its lease until closed.
         started: When its work began, on the monotonic clock.
         failures: Rows that could not be embedded.
-        made: Distinct chunks that the model embedded.
     """
 
     lane: Lane
@@ -181,7 +178,6 @@ class Work:
     lease: contextlib.ExitStack
     started: float
     failures: Sequence[Failure] = field(default_factory=list)
-    made: int = 0
 
     @property
     def batch(self) -> Batch:

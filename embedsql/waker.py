@@ -12,12 +12,10 @@ import psycopg
 class Waker:
     """Something to wait on beside a connection; a context manager."""
 
-    def __init__(self) -> None:
+    def __enter__(self) -> Waker:
         self._ours, self._theirs = socket.socketpair()
         self._ours.setblocking(False)
         self._theirs.setblocking(False)
-
-    def __enter__(self) -> Waker:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -26,8 +24,8 @@ class Waker:
 
     def wake(self) -> None:
         """End the wait, or the next one; safe in a signal handler."""
-        # full: it will wake; closed: nobody waits any more
-        with contextlib.suppress(OSError):
+        # full: it will wake; closed or not yet open: nobody waits
+        with contextlib.suppress(OSError, AttributeError):
             self._theirs.send(b"\0")
 
     def wait(self, connection: psycopg.Connection, seconds: float) -> None:

@@ -111,11 +111,11 @@ class Worker:
                 minute.
             SchemaVersionError: The database has no schema that this release works with.
         """
-        connection = self._connect()
         woken = self._waker.wake
         heartbeat = Heartbeat(self.name, self.report)
         with (
             self._waker,
+            contextlib.closing(self._connect()) as connection,
             LeaseKeeper(self._open, self._options.lease / 3, heartbeat) as self._leases,
             IndexBuilder(self._open, woken) as self._builder,
             Writer(
