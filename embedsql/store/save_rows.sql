@@ -29,7 +29,8 @@ WITH claimed AS MATERIALIZED (
     WHERE {row_of_gone} AND r.version <= g.version
     RETURNING {row_key}
 )
-SELECT a.place::int, 'saved' FROM agreed AS a JOIN saved USING ({key_columns})
-UNION ALL SELECT a.place::int, 'older' FROM agreed AS a
-    WHERE ({agreed_key}) NOT IN (SELECT {key_columns} FROM saved)
+-- a hashed IN: a join of two small sets of unknown size would compare each key with every other
+SELECT a.place::int,
+       CASE WHEN ({agreed_key}) IN (SELECT {key_columns} FROM saved) THEN 'saved' ELSE 'older' END
+FROM agreed AS a
 UNION ALL SELECT g.place::int, 'gone' FROM gone AS g

@@ -16,6 +16,11 @@ from embedsql.chunking import Chunk
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
+# Not to wait for the disk: should the server crash, vectors and acknowledgement are lost together,
+# and the log still holds the keys.
+_SETTINGS = """SELECT set_config('row_security', 'off', true), set_config('lock_timeout', '5s', true),
+    set_config('synchronous_commit', 'off', true)"""
+
 
 @dataclass(frozen=True)
 class EmbeddedChunk:
@@ -101,8 +106,7 @@ class Vectors:
             LeaseLostError: Another worker owns the batch; nothing was written.
         """
         with connection.transaction():
-            connection.execute("SET LOCAL row_security = off")
-            connection.execute("SET LOCAL lock_timeout = '5s'")
+            connection.execute(_SETTINGS)
             # The source first, as a user's TRUNCATE does before its trigger empties our tables:
             # the other way round, the two could deadlock.
             connection.execute(self._lock, {})
