@@ -5,9 +5,11 @@ Splitting is semantic-text-splitter's: the largest units (paragraphs, sentences,
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from semantic_text_splitter import TextSplitter
 from tokenizers import Tokenizer
@@ -40,6 +42,14 @@ class Chunk:
     def content(self) -> str:
         """What is embedded."""
         return f"{self.heading}\n\n{self.text}" if self.heading else self.text
+
+    @cached_property
+    def content_hash(self) -> bytes:
+        """Digest of exactly what is embedded; 16 bytes.
+
+        One table holds vectors of one space only, so the space needs no part in it.
+        """
+        return hashlib.sha256(self.content.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 class Chunker:

@@ -5,7 +5,6 @@ No transaction is open while the model runs.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,10 +58,10 @@ class PreparedBatch:
     def missing(self) -> dict[bytes, str]:
         """The distinct texts to embed, by content hash."""
         return {
-            content_hash: chunk.content
+            chunk.content_hash: chunk.content
             for row in self.rows
             for chunk in row.chunks or ()
-            if (content_hash := hash_content(chunk)) not in self.vectors
+            if chunk.content_hash not in self.vectors
         }
 
 
@@ -86,9 +85,9 @@ class Ingest:
     def prepare(self, connection: psycopg.Connection, batch: Batch) -> PreparedBatch:
         """Read and chunk the rows' texts, and find vectors of equal chunks."""
         rows = [self._chunked(source) for source in self._texts.read(connection, batch)]
-        hashes = {hash_content(chunk) for row in rows for chunk in row.chunks or ()}
+        hashes = {chunk.content_hash for row in rows for chunk in row.chunks or ()}
         vectors = self._texts.reusable(connection, hashes)
-        reused = sum(hash_content(chunk) in vectors for row in rows for chunk in row.chunks or ())
+        reused = sum(chunk.content_hash in vectors for row in rows for chunk in row.chunks or ())
         return PreparedBatch(batch, rows, vectors, reused)
 
     def embed(
@@ -117,7 +116,7 @@ class Ingest:
             found = [
                 error
                 for chunk in row.chunks or ()
-                if (error := errors.get(hash_content(chunk))) is not None
+                if (error := errors.get(chunk.content_hash)) is not None
             ]
             if found:
                 failures.append(_failure(row.source.place, found[0]))
@@ -193,15 +192,7 @@ def _by_length(texts: Mapping[bytes, str], characters: int) -> Iterator[list[tup
 
 def _is_whole(row: PreparedRow, vectors: Mapping[bytes, Any]) -> bool:
     """Whether every chunk has its vector; not so where a worker was asked to stop."""
-    return all(hash_content(chunk) in vectors for chunk in row.chunks or ())
-
-
-def hash_content(chunk: Chunk) -> bytes:
-    """Digest of exactly what is embedded; 16 bytes.
-
-    One table holds vectors of one space only, so the space needs no part in it.
-    """
-    return hashlib.sha256(chunk.content.encode("utf-8", "surrogatepass")).digest()[:16]
+    return all(chunk.content_hash in vectors for chunk in row.chunks or ())
 
 
 def _embedded(row: PreparedRow, vectors: dict[bytes, Any]) -> EmbeddedRow:
@@ -209,9 +200,8 @@ def _embedded(row: PreparedRow, vectors: dict[bytes, Any]) -> EmbeddedRow:
         source = row.source
         return EmbeddedRow(source.place, source.input_hash, None, source.chunks, row.truncated)
     chunks = [
-        EmbeddedChunk(chunk, content_hash, vectors[content_hash])
+        EmbeddedChunk(chunk, chunk.content_hash, vectors[chunk.content_hash])
         for chunk in row.chunks
-        for content_hash in (hash_content(chunk),)
     ]
     return EmbeddedRow(row.source.place, row.source.input_hash, chunks, len(chunks), row.truncated)
 

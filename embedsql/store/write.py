@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import psycopg
-from pgvector import HalfVector, Vector
 from psycopg import sql
 
 from embedsql import sqlfile
@@ -15,20 +16,21 @@ from embedsql.changelog import Batch, ChangeLog
 from embedsql.chunking import Chunk
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
+from embedsql.store.arrays import VectorArray
 
 # Not to wait for the disk: should the server crash, vectors and acknowledgement are lost together,
 # and the log still holds the keys.
-_SETTINGS = """SELECT set_config('row_security', 'off', true), set_config('lock_timeout', '5s', true),
-    set_config('synchronous_commit', 'off', true)"""
+_SETTINGS = """SELECT set_config('row_security', 'off', true),
+    set_config('lock_timeout', '5s', true), set_config('synchronous_commit', 'off', true)"""
 
 
 @dataclass(frozen=True)
 class EmbeddedChunk:
-    """A chunk with its vector: a float32 array of shape (dimensions,), or one read back."""
+    """A chunk with its vector, an array of shape (dimensions,)."""
 
     chunk: Chunk
     content_hash: bytes
-    vector: Any
+    vector: npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -161,18 +163,15 @@ class Vectors:
         ]
         if not chunks:
             return
-        wrap = Vector if self._index.spec.quantization == "none" else HalfVector
-        values = {
+        kind = "vector" if self._index.spec.quantization == "none" else "halfvec"
+        values: dict[str, Any] = {
             **_keys_at(batch, [place for place, _, _ in chunks]),
             "chunk_seqs": [sequence for _, sequence, _ in chunks],
             "starts": [embedded.chunk.start for _, _, embedded in chunks],
             "content_hashes": [embedded.content_hash for _, _, embedded in chunks],
             "texts": [embedded.chunk.text for _, _, embedded in chunks],
             "headings": [embedded.chunk.heading for _, _, embedded in chunks],
-            "embeddings": [
-                embedded.vector if isinstance(embedded.vector, wrap) else wrap(embedded.vector)
-                for _, _, embedded in chunks
-            ],
+            "embeddings": VectorArray(np.stack([one.vector for _, _, one in chunks]), kind),
         }
         connection.execute(self._save_chunks, values)
 
