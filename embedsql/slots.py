@@ -101,7 +101,7 @@ class Slots:
         Keys travel as text: the driver knows no arrays of enums, domains or citext.
         """
         return sqlfile.comma(
-            sql.SQL("{}::text[]::{}[]").format(sql.Placeholder(own), sqlfile.raw(column.type))
+            sql.SQL("{}::text[]::{}[]").format(sql.Placeholder(own, "b"), sqlfile.raw(column.type))
             for own, column in zip(self.own_key, self.spec.key, strict=True)
         )
 

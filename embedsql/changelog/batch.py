@@ -43,5 +43,11 @@ class Batch:
 
 
 def claimers_lock(connection: psycopg.Connection, index_id: int) -> None:
-    """Until the transaction ends, the only claimer: two would see the same keys as free."""
-    connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_ADVISORY_SPACE, index_id])
+    """Until the transaction ends, the only claimer: two would see the same keys as free.
+
+    Its commit does not wait for the disk: a claim that a crash of the server undoes is made again.
+    """
+    connection.execute(
+        "SELECT pg_advisory_xact_lock(%s, %s), set_config('synchronous_commit', 'off', true)",
+        [_ADVISORY_SPACE, index_id],
+    )

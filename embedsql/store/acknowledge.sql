@@ -1,7 +1,7 @@
 WITH done AS MATERIALIZED (
-    SELECT * FROM unnest({key_parameters}, %(versions)s::bigint[]) AS k ({key_columns}, version)
+    SELECT * FROM unnest({key_parameters}, %(versions)b::bigint[]) AS k ({key_columns}, version)
 ), settled AS (
     DELETE FROM embedsql.failure AS f USING done
     WHERE f.index_id = %(index_id)s AND f.key = {key_json} AND f.version <= done.version
 )
-DELETE FROM {log} WHERE seq = ANY (%(seqs)s) AND ({key_columns}) IN (SELECT {key_columns} FROM done)
+DELETE FROM {log} WHERE seq = ANY (%(seqs)b) AND ({key_columns}) IN (SELECT {key_columns} FROM done)

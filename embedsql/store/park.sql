@@ -1,11 +1,11 @@
 -- Failed keys leave the log and wait in the failure table, or stay there as dead letters.
 -- A version above the recorded one is an edit since, and starts with a clean record.
 WITH failed AS MATERIALIZED (
-    SELECT *, {key_json} AS key FROM unnest({key_parameters}, %(versions)s::bigint[],
-        %(permanent)s::boolean[], %(classes)s::text[], %(errors)s::text[])
+    SELECT *, {key_json} AS key FROM unnest({key_parameters}, %(versions)b::bigint[],
+        %(permanent)b::boolean[], %(classes)b::text[], %(errors)b::text[])
         AS k ({key_columns}, version, permanent, error_class, error)
 ), unlogged AS (
-    DELETE FROM {log} WHERE seq = ANY (%(seqs)s) AND ({key_columns}) IN (SELECT {key_columns} FROM failed)
+    DELETE FROM {log} WHERE seq = ANY (%(seqs)b) AND ({key_columns}) IN (SELECT {key_columns} FROM failed)
 ), counted AS (
     SELECT failed.*, CASE WHEN old.version >= failed.version THEN old.attempts + 1 ELSE 1 END AS attempts
     FROM failed LEFT JOIN embedsql.failure AS old ON old.index_id = %(index_id)s AND old.key = failed.key

@@ -68,12 +68,12 @@ class Texts:
     def reusable(
         self, connection: psycopg.Connection, content_hashes: Iterable[bytes]
     ) -> dict[bytes, Any]:
-        """Stored vectors of chunks with equal content, by content hash."""
+        """Stored vectors of chunks with equal content, by content hash; shape (dimensions,)."""
         hashes: Sequence[bytes] = list(content_hashes)
         if not hashes:
             return {}
         cursor = connection.execute(self._reusable, {"hashes": hashes}, binary=True)
-        return {bytes(content_hash): vector for content_hash, vector in cursor}
+        return {bytes(content_hash): vector.to_numpy() for content_hash, vector in cursor}
 
 
 def _source_text(row: tuple[Any, ...]) -> SourceText:

@@ -1,2 +1,2 @@
 SELECT DISTINCT ON (content_hash) content_hash, embedding FROM {chunk}
-WHERE content_hash = ANY (%(hashes)s)
+WHERE content_hash = ANY (%(hashes)b)

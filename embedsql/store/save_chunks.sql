@@ -1,8 +1,8 @@
 INSERT INTO {chunk} AS c
     ({key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, embedding)
 SELECT {key_columns}, chunk_seq, start_offset, content_hash, chunk, {lexemes}, embedding
-FROM unnest({key_parameters}, %(chunk_seqs)s::int[], %(starts)s::int[], %(content_hashes)s::bytea[],
-    %(texts)s::text[], %(headings)s::text[], %(embeddings)b::{vector_array})
+FROM unnest({key_parameters}, %(chunk_seqs)b::int[], %(starts)b::int[], %(content_hashes)b::bytea[],
+    %(texts)b::text[], %(headings)b::text[], %(embeddings)b::{vector_array})
     AS k ({key_columns}, chunk_seq, start_offset, content_hash, chunk, heading, embedding)
 ON CONFLICT ({key_columns}, chunk_seq) DO UPDATE
     SET start_offset = EXCLUDED.start_offset, content_hash = EXCLUDED.content_hash,

@@ -1,9 +1,9 @@
 WITH claimed AS MATERIALIZED (
-    SELECT * FROM unnest({key_parameters}, %(versions)s::bigint[]) WITH ORDINALITY
+    SELECT * FROM unnest({key_parameters}, %(versions)b::bigint[]) WITH ORDINALITY
         AS k ({key_columns}, version, place)
 ), made AS MATERIALIZED (
-    SELECT * FROM unnest(%(places)s::bigint[], %(input_hashes)s::bytea[], %(chunk_counts)s::int[],
-        %(truncated)s::boolean[], %(kept)s::boolean[]) AS m (place, input_hash, chunks, truncated, kept)
+    SELECT * FROM unnest(%(places)b::bigint[], %(input_hashes)b::bytea[], %(chunk_counts)b::int[],
+        %(truncated)b::boolean[], %(kept)b::boolean[]) AS m (place, input_hash, chunks, truncated, kept)
 ), current AS MATERIALIZED (
     -- MATERIALIZED, and joined by key: else the planner may hash every text of the whole source
     SELECT c.place, sha256(convert_to({input}, 'UTF8')) AS input_hash
@@ -29,7 +29,8 @@ WITH claimed AS MATERIALIZED (
     WHERE {row_of_gone} AND r.version <= g.version
     RETURNING {row_key}
 )
-SELECT a.place::int, 'saved' FROM agreed AS a JOIN saved USING ({key_columns})
-UNION ALL SELECT a.place::int, 'older' FROM agreed AS a
-    WHERE ({agreed_key}) NOT IN (SELECT {key_columns} FROM saved)
+-- a hashed IN: a join of two small sets of unknown size would compare each key with every other
+SELECT a.place::int,
+       CASE WHEN ({agreed_key}) IN (SELECT {key_columns} FROM saved) THEN 'saved' ELSE 'older' END
+FROM agreed AS a
 UNION ALL SELECT g.place::int, 'gone' FROM gone AS g

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import psycopg
-from pgvector import HalfVector, Vector
 from psycopg import sql
 
 from embedsql import sqlfile
@@ -15,15 +16,21 @@ from embedsql.changelog import Batch, ChangeLog
 from embedsql.chunking import Chunk
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
+from embedsql.store.arrays import VectorArray
+
+# Not to wait for the disk: should the server crash, vectors and acknowledgement are lost together,
+# and the log still holds the keys.
+_SETTINGS = """SELECT set_config('row_security', 'off', true),
+    set_config('lock_timeout', '5s', true), set_config('synchronous_commit', 'off', true)"""
 
 
 @dataclass(frozen=True)
 class EmbeddedChunk:
-    """A chunk with its vector: a float32 array of shape (dimensions,), or one read back."""
+    """A chunk with its vector, an array of shape (dimensions,)."""
 
     chunk: Chunk
     content_hash: bytes
-    vector: Any
+    vector: npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -101,8 +108,7 @@ class Vectors:
             LeaseLostError: Another worker owns the batch; nothing was written.
         """
         with connection.transaction():
-            connection.execute("SET LOCAL row_security = off")
-            connection.execute("SET LOCAL lock_timeout = '5s'")
+            connection.execute(_SETTINGS)
             # The source first, as a user's TRUNCATE does before its trigger empties our tables:
             # the other way round, the two could deadlock.
             connection.execute(self._lock, {})
@@ -148,7 +154,7 @@ class Vectors:
         places = [row.place for row in rewritten] + list(gone)
         if places:
             counts = [row.chunk_count for row in rewritten] + [0] * len(gone)
-            values = {**_keys_at(batch, places), "chunk_counts": counts}
+            values: dict[str, Any] = {**_keys_at(batch, places), "chunk_counts": counts}
             connection.execute(self._delete_surplus, values)
         chunks = [
             (row.place, sequence, embedded)
@@ -157,7 +163,7 @@ class Vectors:
         ]
         if not chunks:
             return
-        wrap = Vector if self._index.spec.quantization == "none" else HalfVector
+        kind = "vector" if self._index.spec.quantization == "none" else "halfvec"
         values = {
             **_keys_at(batch, [place for place, _, _ in chunks]),
             "chunk_seqs": [sequence for _, sequence, _ in chunks],
@@ -165,10 +171,7 @@ class Vectors:
             "content_hashes": [embedded.content_hash for _, _, embedded in chunks],
             "texts": [embedded.chunk.text for _, _, embedded in chunks],
             "headings": [embedded.chunk.heading for _, _, embedded in chunks],
-            "embeddings": [
-                embedded.vector if isinstance(embedded.vector, wrap) else wrap(embedded.vector)
-                for _, _, embedded in chunks
-            ],
+            "embeddings": VectorArray(np.stack([one.vector for _, _, one in chunks]), kind),
         }
         connection.execute(self._save_chunks, values)
 
