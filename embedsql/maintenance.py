@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -27,6 +28,14 @@ SELECT i.indisvalid, EXISTS (
     SELECT FROM pg_catalog.pg_stat_progress_create_index AS p WHERE p.index_relid = i.indexrelid
 )
 FROM pg_catalog.pg_index AS i WHERE i.indexrelid = pg_catalog.to_regclass(%s)
+"""
+
+_BUILDS = """
+SELECT c.relname::text, p.phase, greatest(p.tuples_done, p.blocks_done),
+       greatest(p.tuples_total, p.blocks_total)
+FROM pg_catalog.pg_stat_progress_create_index AS p JOIN pg_catalog.pg_class AS c ON c.oid = p.relid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = 'embedsql' AND p.datname = current_database()
 """
 
 # only who owns a table may index it
@@ -71,6 +80,20 @@ def ensure_vector_index(connection: psycopg.Connection, index: RegisteredIndex) 
         connection.execute("RESET statement_timeout")
         connection.execute("RESET lock_timeout")
     return True
+
+
+class Build(NamedTuple):
+    """How far a build is: ``done`` of ``total`` rows or blocks of its phase, 0 where not known."""
+
+    table: str
+    phase: str
+    done: int
+    total: int
+
+
+def builds(connection: psycopg.Connection) -> list[Build]:
+    """The indexes of ours that are being built now, by anybody."""
+    return [Build(*row) for row in connection.execute(_BUILDS).fetchall()]
 
 
 def _leave_to_owner(connection: psycopg.Connection, index: RegisteredIndex, statement: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import psycopg
 from psycopg.rows import class_row, dict_row
@@ -117,6 +118,31 @@ def status(connection: psycopg.Connection) -> Sequence[IndexStatus]:
     """What stands in each index's tables now."""
     cursor = connection.cursor(row_factory=class_row(IndexStatus))
     return cursor.execute("SELECT * FROM embedsql.status").fetchall()
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """One row of ``embedsql.worker``: a worker as it last said of itself."""
+
+    worker: str
+    release: str
+    started_at: datetime
+    seen_seconds_ago: float
+    rates: dict[str, float]
+    saved: int
+    failed: int
+    embedded: int
+    reused: int
+
+
+def workers(connection: psycopg.Connection) -> Sequence[WorkerStatus]:
+    """Who works or worked within the last hour without saying that it ended."""
+    cursor = connection.cursor(row_factory=class_row(WorkerStatus))
+    return cursor.execute(
+        "SELECT worker, release, started_at, extract(epoch FROM now() - seen_at)::float8 AS "
+        "seen_seconds_ago, rates, saved, failed, embedded, reused "
+        "FROM embedsql.worker ORDER BY started_at"
+    ).fetchall()
 
 
 def _load(row: dict[str, object]) -> RegisteredIndex:

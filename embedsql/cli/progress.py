@@ -1,17 +1,40 @@
-"""A progress bar while a worker drains, on a terminal only."""
+"""What a worker shows on a terminal while it drains: rows, then the phases of an index's build."""
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import psycopg
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from embedsql import registry
 from embedsql.cli.options import progress_console
 from embedsql.database import connect
+from embedsql.errors import ConnectionFailedError
 from embedsql.installation import require_installed
+from embedsql.maintenance import builds
 from embedsql.report import WorkerReport
+
+LOOK_SECONDS = 0.5
+
+
+class _RateColumn(ProgressColumn):
+    """Steps a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.0f}/s")
 
 
 @contextlib.contextmanager
@@ -24,17 +47,53 @@ def drain_progress(conninfo: str, *, enabled: bool) -> Iterator[Callable[[Worker
         require_installed(connection)
         waiting = sum(index.pending for index in registry.status(connection))
     columns = (
-        TextColumn("embedding"),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("rows,"),
+        _RateColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=progress_console) as progress:
-        task = progress.add_task("embedding", total=waiting)
+        task = progress.add_task("embedding rows", total=waiting)
 
         def advance(report: WorkerReport) -> None:
             done = report.saved + report.removed + report.failed
             progress.update(task, completed=done, total=max(waiting, done))
 
-        yield advance
+        with _shown_builds(conninfo, progress):
+            yield advance
+
+
+@contextlib.contextmanager
+def _shown_builds(conninfo: str, progress: Progress) -> Iterator[None]:
+    """A bar for each index that is being built, looked at over a connection of its own."""
+    done = threading.Event()
+
+    def watch() -> None:
+        # a display that cannot be had must not end the work
+        with contextlib.suppress(psycopg.Error, ConnectionFailedError):
+            _show_builds(conninfo, progress, done)
+
+    watcher = threading.Thread(target=watch, name="embedsql-progress", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _show_builds(conninfo: str, progress: Progress, done: threading.Event) -> None:
+    bars: dict[str, TaskID] = {}
+    with connect(conninfo) as connection:
+        while not done.wait(LOOK_SECONDS):
+            for build in builds(connection):
+                bar = bars.get(build.table)
+                if bar is None:
+                    bar = bars[build.table] = progress.add_task("", total=None)
+                progress.update(
+                    bar,
+                    description=f"index of {build.table}: {build.phase}",
+                    completed=build.done,
+                    total=build.total or None,
+                )

@@ -48,6 +48,9 @@ def worker(
     metrics_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Serve Prometheus metrics there.")
     ] = None,
+    poll_interval: Annotated[
+        float, typer.Option(min=0.05, help="Seconds between looks when nothing is notified.")
+    ] = 2.0,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Embed new and changed rows until SIGTERM.
@@ -62,6 +65,7 @@ def worker(
     options = WorkerOptions(
         batch_size=batch_size,
         drain=drain,
+        poll_interval=poll_interval,
         threads=threads,
         api_key=key.get_secret_value() if key else None,
     )
@@ -87,26 +91,36 @@ def worker(
 
 
 def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
-    """What stands in each index: rows, chunks, what waits, what failed."""
+    """What stands in each index: rows, chunks, what waits, what failed; and who works."""
     with open_database(database_url) as connection:
         found = registry.status(connection)
+        workers = registry.workers(connection)
     if as_json:
-        print_json({"indexes": [asdict(index) for index in found]})
+        print_json(
+            {
+                "indexes": [asdict(index) for index in found],
+                "workers": [asdict(worker) for worker in workers],
+            }
+        )
         return
     counts = ("rows", "chunks", "pending", "leased", "dead", "blank", "truncated")
-    table = Table("index", *counts, "oldest", "size", box=None)
+    table = Table("index", *counts, "oldest", "rows/s", "size", box=None)
     for index in found:
         age = index.oldest_pending_seconds
         table.add_row(
             index.index,
             *(str(getattr(index, count)) for count in counts),
             "" if age is None else f"{age:.0f} s",
+            f"{index.rate:.1f}",
             f"{index.bytes / 1e6:.1f} MB",
         )
     console.print(table)
     for index in found:
         if index.problem:
             console.print(f"{index.index} is left alone: {index.problem}", markup=False)
+    for worker in workers:
+        said = f"worker {worker.worker}, seen {worker.seen_seconds_ago:.0f} s ago: "
+        console.print(f"{said}{worker.saved} rows, {worker.failed} failed", markup=False)
 
 
 def verify(
