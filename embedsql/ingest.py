@@ -58,7 +58,7 @@ class PreparedBatch:
         rows: Its rows that still exist.
         vectors: Stored vectors that serve again, by content hash; the model's are added here.
         beside: Batches that were not written when this one was read, whose vectors it may share.
-        reused: Chunks that need no model.
+        reused: Chunks that need no run of the model, since an equal one's vector serves.
         made: Distinct chunks that the model embedded.
     """
 
@@ -81,14 +81,6 @@ class PreparedBatch:
         """The chunks of all rows."""
         for row in self.rows:
             yield from row.pieces or ()
-
-    def reuse(self, vectors: Mapping[bytes, Any]) -> None:
-        """Take over the vectors of equal chunks, and count what that saves."""
-        for piece in self.pieces():
-            vector = vectors.get(piece.content_hash)
-            if vector is not None:
-                self.reused += piece.content_hash not in self.vectors
-                self.vectors[piece.content_hash] = vector
 
 
 class Ingest:
@@ -119,9 +111,7 @@ class Ingest:
             self._unwritten.add(prepared)
         prepared.rows = [self._chunked(source) for source in self._texts.read(connection, batch)]
         hashes = {piece.content_hash for piece in prepared.pieces()}
-        vectors = self._texts.reusable(connection, hashes)
-        prepared.vectors |= vectors
-        prepared.reused = sum(piece.content_hash in vectors for piece in prepared.pieces())
+        prepared.vectors = self._texts.reusable(connection, hashes)
         return prepared
 
     def embed(
@@ -141,11 +131,14 @@ class Ingest:
             ConfigurationError: The index's declaration is.
         """
         for other in prepared.beside:
-            prepared.reuse(other.vectors)
+            prepared.vectors |= {
+                one: other.vectors[one] for one in prepared.missing() if one in other.vectors
+            }
         prepared.beside = ()
-        known = len(prepared.vectors)
+        known, missing = len(prepared.vectors), prepared.missing()
+        prepared.reused = sum(1 for _ in prepared.pieces()) - len(missing)
         errors: dict[bytes, Exception] = {}
-        for texts in _by_length(prepared.missing(), self._embedder.call_characters):
+        for texts in _by_length(missing, self._embedder.call_characters):
             if stopping():
                 break
             errors |= self._embed_bisecting(texts, prepared.vectors)
