@@ -154,8 +154,8 @@ class Vectors:
         places = [row.place for row in rewritten] + list(gone)
         if places:
             counts = [row.chunk_count for row in rewritten] + [0] * len(gone)
-            values = {**_keys_at(batch, places), "chunk_counts": counts}
-            connection.execute(self._delete_surplus, values)
+            surplus = {**_keys_at(batch, places), "chunk_counts": counts}
+            connection.execute(self._delete_surplus, surplus)
         chunks = [
             (row.place, sequence, embedded)
             for row in rewritten
