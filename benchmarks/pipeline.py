@@ -159,8 +159,6 @@ def main() -> None:
             sides["pgai, as it comes"] = partial(stage.pgai, *PGAI_DEFAULT)
         seconds = interleaved(list(sides), lambda side: sides[side]())
     figures["best"] = {side: round(1 / min(each)) for side, each in seconds.items()}
-        side: round(1 / min(all_)) for side, all_ in seconds.items()
-    }
     for side in list(sides)[1:]:
         figures[f"embedsql / {side}"] = ratio(seconds[side], seconds["embedsql"])
     write_report("pipeline", figures)
