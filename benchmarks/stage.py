@@ -44,8 +44,12 @@ ARTICLE = """CREATE TABLE article (
 
 
 @contextlib.contextmanager
-def temporary_server() -> Iterator[str]:
-    """An embedded server in a temporary home, with embedsql installed; its connection string."""
+def temporary_server(settings: Mapping[str, str] | None = None) -> Iterator[str]:
+    """An embedded server in a temporary home, with embedsql installed; its connection string.
+
+    Args:
+        settings: Of the server, that it is restarted with.
+    """
     with tempfile.TemporaryDirectory(prefix="embedsql-bench-") as folder:
         Path(folder).chmod(0o755)  # run as root, the server's own account must reach it
         server = EmbeddedServer(Path(folder) / "home")
@@ -53,6 +57,11 @@ def temporary_server() -> Iterator[str]:
         try:
             with connect(info) as connection:
                 install(connection)
+                for name, value in (settings or {}).items():
+                    connection.execute(f"ALTER SYSTEM SET {name} = {value}".encode())
+            if settings:
+                server.stop()
+                server.start()
             yield info
         finally:
             server.stop()

@@ -17,7 +17,8 @@ from embedsql.changelog.batch import LEASE_SECONDS, Batch, claimers_lock
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
-WINDOW = 20_000  # keys looked at in one transaction: tens of milliseconds
+WINDOW_FACTOR = 2  # keys looked at for each key wanted, while most of them are missing
+LONGEST_WINDOW = 20_000  # keys looked at in one transaction: tens of milliseconds
 LONGEST_WAIT = "SET LOCAL lock_timeout = '5s'"
 
 
@@ -34,6 +35,7 @@ class Backfill:
         self._index_id = index.index_id
         self._worker = worker
         self._lease = lease
+        self._window = 0
         slots = Slots(index.spec, index.names)
         self._begin = sqlfile.statement(__package__, "backfill_begin.sql")
         self._place = sqlfile.statement(__package__, "backfill_place.sql")
@@ -44,7 +46,12 @@ class Backfill:
     def claim(self, connection: psycopg.Connection, size: int) -> Batch | None:
         """Claim up to ``size`` keys; ``None`` where nothing is left to find."""
         while (place := self._look(connection)) is not None:
+            self._window = max(self._window, size * WINDOW_FACTOR)
             batch = self._claim_after(connection, place, size)
+            if batch is not None and len(batch.keys) == size:
+                self._window = 0
+            else:  # most of them are stored: look further
+                self._window = max(size, min(self._window * 4, LONGEST_WINDOW))
             if batch is not None:
                 return batch
         return None
@@ -75,7 +82,7 @@ class Backfill:
                 "worker": self._worker,
                 "lease": self._lease,
                 "size": size,
-                "window": max(WINDOW, size),
+                "window": self._window,
                 **{f"after_{number}": text for number, text in enumerate(seen, 1)},
             }
             statement = self._further if seen else self._from_first

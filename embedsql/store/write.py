@@ -154,8 +154,8 @@ class Vectors:
         places = [row.place for row in rewritten] + list(gone)
         if places:
             counts = [row.chunk_count for row in rewritten] + [0] * len(gone)
-            values: dict[str, Any] = {**_keys_at(batch, places), "chunk_counts": counts}
-            connection.execute(self._delete_surplus, values)
+            surplus = {**_keys_at(batch, places), "chunk_counts": counts}
+            connection.execute(self._delete_surplus, surplus)
         chunks = [
             (row.place, sequence, embedded)
             for row in rewritten
@@ -164,7 +164,7 @@ class Vectors:
         if not chunks:
             return
         kind = "vector" if self._index.spec.quantization == "none" else "halfvec"
-        values = {
+        values: dict[str, Any] = {
             **_keys_at(batch, [place for place, _, _ in chunks]),
             "chunk_seqs": [sequence for _, sequence, _ in chunks],
             "starts": [embedded.chunk.start for _, _, embedded in chunks],

@@ -186,7 +186,7 @@ def test_every_key_is_found_whatever_order_its_type_has(
             [(part, value) for value in values for part in (1, 2)],
         )
     index = add_index(connection, "note", text=("body",))
-    monkeypatch.setattr("embedsql.changelog.backfill.WINDOW", 1)
+    monkeypatch.setattr("embedsql.changelog.backfill.LONGEST_WINDOW", 1)
     backfill = Backfill(index, "a")
 
     found: list[tuple[str, ...]] = []
