@@ -76,8 +76,8 @@ def _lost(index: RegisteredIndex, triggers: list[_Trigger]) -> str | None:
         renamed = f"ALTER TABLE {_quoted(spec.schema, now.table)} RENAME TO {_quoted(spec.table)};"
         mend.append(renamed)
     return (
-        f"the table {declared} is {_quoted(now.schema, now.table)} now: {' '.join(mend)} To give it "
-        f"another name for good, run embedsql drop {spec.name} before and embedsql add after"
+        f"the table {declared} is {_quoted(now.schema, now.table)} now: {' '.join(mend)} To give "
+        f"it another name for good, embedsql drop {spec.name} before and embedsql add after"
     )
 
 
@@ -90,8 +90,8 @@ def _columns(index: RegisteredIndex, source: SourceTable) -> Iterator[str]:
         if name not in source.columns:
             there = ", ".join(map(_quoted, unknown)) or "no other"
             yield (
-                f"the column {_quoted(name)} of {table} is gone: if it was renamed, ALTER TABLE {table} "
-                f"RENAME COLUMN … TO {_quoted(name)}; (of those there are: {there}); else "
+                f"the column {_quoted(name)} of {table} is gone: if it was renamed, ALTER TABLE "
+                f"{table} RENAME COLUMN … TO {_quoted(name)}; (of those there are: {there}); else "
                 f"embedsql drop {spec.name}, and embedsql add with the columns that are there"
             )
 
@@ -104,8 +104,8 @@ def _key(index: RegisteredIndex, source: SourceTable) -> Iterator[str]:
             for key in (spec.key, source.key)
         )
         yield (
-            f"the primary key of {_quoted(spec.schema, spec.table)} was ({declared}) and is ({now}) "
-            f"now: make the index anew, embedsql drop {spec.name} and embedsql add"
+            f"the primary key of {_quoted(spec.schema, spec.table)} was ({declared}) and is "
+            f"({now}) now: make the index anew, embedsql drop {spec.name} and embedsql add"
         )
 
 
@@ -117,14 +117,14 @@ def _silent(index: RegisteredIndex, triggers: list[_Trigger]) -> Iterator[str]:
     gone = [name for event in EVENTS if (name := index.names.trigger(event)) not in there]
     if gone:
         yield (
-            f"triggers of {table} are gone: {', '.join(map(_quoted, gone))}; changes go unseen. Make "
-            f"the index anew: embedsql drop {spec.name} and embedsql add"
+            f"triggers of {table} are gone: {', '.join(map(_quoted, gone))}; changes go unseen. "
+            f"Make the index anew: embedsql drop {spec.name} and embedsql add"
         )
     for trigger in triggers:
         if trigger.disabled:
             yield (
-                f"a trigger of {table} is disabled, and changes go unseen: ALTER TABLE {table} ENABLE "
-                f"TRIGGER {_quoted(trigger.name)}; then embedsql verify --repair"
+                f"a trigger of {table} is disabled, and changes go unseen: ALTER TABLE {table} "
+                f"ENABLE TRIGGER {_quoted(trigger.name)}; then embedsql verify --repair"
             )
 
 

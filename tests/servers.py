@@ -1,4 +1,4 @@
-"""Servers beside the shared one, for tests that need other settings or stop them; PostgreSQL's programs."""
+"""Servers beside the shared one, for other settings or to be stopped; PostgreSQL's programs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def own_server(**settings: str) -> Iterator[EmbeddedServer]:
 
 
 def as_server_account() -> dict[str, Any]:
-    """What makes ``subprocess`` run a program that refuses to run as root; a folder it may enter."""
+    """Options of ``subprocess`` for a program that refuses to run as root."""
     account = server_account()
     if not account.switch:
         return {"cwd": "/"}
@@ -61,7 +61,7 @@ def run_program(program: str, *arguments: object, **options: Any) -> str:
     command = [str(binary_folder(server_account()) / program), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, f"{program}: {done.stdout}\n{done.stderr}"
-    return done.stdout
+    return str(done.stdout)
 
 
 def dbname(database: str) -> str:

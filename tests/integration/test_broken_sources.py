@@ -33,7 +33,7 @@ BREAKAGES = {
         "UPDATE app.article SET title = 'x'",
         [MOVE],
     ),
-    "CREATE SCHEMA app; ALTER TABLE article SET SCHEMA app; ALTER TABLE app.article RENAME TO story": (
+    "ALTER TABLE article RENAME TO story; CREATE SCHEMA app; ALTER TABLE story SET SCHEMA app": (
         "UPDATE app.story SET title = 'x'",
         [MOVE.replace("article", "story"), RENAME],
     ),

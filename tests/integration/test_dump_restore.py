@@ -11,8 +11,8 @@ import pytest
 from embedsql.database import connect
 from embedsql.declare import drop_index
 from embedsql.registered import RegisteredSearch
-from embedsql.search import Mode
 from embedsql.registry import all_indexes, find_index, status
+from embedsql.search import Mode
 from tests.factories import add_index, drain, stored_chunks, verify_all
 from tests.servers import dbname, run_program
 

@@ -19,7 +19,7 @@ from embedsql.database import connect
 from embedsql.embedded.account import server_account
 from embedsql.registered import RegisteredSearch
 from embedsql.worker import Worker, WorkerOptions
-from tests.factories import add_index, create_article_table, drain, stored_chunks, verify_all
+from tests.factories import add_index, create_article_table, drain, verify_all
 from tests.servers import as_server_account
 
 BINARY = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
@@ -164,7 +164,7 @@ def test_searches_through_a_pooler_find_what_they_find_without(
         with RegisteredSearch(url, "article_search") as search:
             for number in range(12):  # often enough for a driver to prepare the statement
                 for mode in ("dense", "lexical", "hybrid"):
-                    hits = search.search(f"text {number}", mode=mode).hits  # type: ignore[arg-type]
+                    hits = search.search(f"text {number}", mode=mode).hits
                     found.append([key for key, _ in hits])
         return found
 

@@ -1,4 +1,4 @@
-"""An index on a subscriber of logical replication: what its triggers see, and what mends the rest."""
+"""An index on a subscriber of logical replication: what triggers miss, and what mends it."""
 
 from __future__ import annotations
 
