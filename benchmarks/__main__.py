@@ -5,7 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("quality", "ingest", "triggers", "transactions", "freshness")
+BENCHMARKS = (
+    "quality",
+    "ingest",
+    "triggers",
+    "transactions",
+    "freshness",
+    "claims",
+    "faults",
+    "memory",
+)
 
 
 def main() -> int:
