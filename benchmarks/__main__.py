@@ -5,7 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("quality", "ingest", "triggers", "transactions", "freshness", "queue", "pipeline")
+BENCHMARKS = (
+    "quality",
+    "ingest",
+    "pipeline",
+    "queue",
+    "triggers",
+    "transactions",
+    "freshness",
+    "claims",
+    "faults",
+    "memory",
+)
 
 
 def main() -> int:

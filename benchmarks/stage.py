@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -44,8 +45,8 @@ ARTICLE = """CREATE TABLE article (
 
 
 @contextlib.contextmanager
-def temporary_server(settings: Mapping[str, str] | None = None) -> Iterator[str]:
-    """An embedded server in a temporary home, with embedsql installed; its connection string.
+def embedded_server(settings: Mapping[str, str] | None = None) -> Iterator[EmbeddedServer]:
+    """An embedded server in a temporary home, with embedsql installed.
 
     Args:
         settings: Of the server, that it is restarted with.
@@ -62,24 +63,34 @@ def temporary_server(settings: Mapping[str, str] | None = None) -> Iterator[str]
             if settings:
                 server.stop()
                 server.start()
-            yield info
+            yield server
         finally:
             server.stop()
 
 
-def make_article(connection: psycopg.Connection) -> RegisteredIndex:
-    """The table ``article``, empty, with a semantic index of its ``body`` by ``hash:64``."""
-    connection.execute(ARTICLE)
-    source = describe_source(connection, "article")
-    spec = IndexSpec(
-        name="article_search",
-        table=source.name,
-        schema=source.schema,
-        key=source.key,
-        text=("body",),
-        model="hash:64",
-        dimensions=64,
-    )
+@contextlib.contextmanager
+def temporary_server(settings: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The connection string of such a server."""
+    with embedded_server(settings) as server:
+        yield conninfo(server.url)
+
+
+def make_article(
+    connection: psycopg.Connection, table: str = "article", **options: Any
+) -> RegisteredIndex:
+    """A table, empty, with a semantic index of its ``body`` by ``hash:64``; options of the spec."""
+    connection.execute(ARTICLE.replace("article", table).encode())
+    source = describe_source(connection, table)
+    values: dict[str, Any] = {
+        "name": f"{table}_search",
+        "table": source.name,
+        "schema": source.schema,
+        "key": source.key,
+        "text": ("body",),
+        "model": "hash:64",
+        "dimensions": 64,
+    }
+    spec = IndexSpec(**(values | options))
     create_index(connection, spec, source)
     return find_index(connection, spec.name)
 
@@ -102,7 +113,7 @@ def set_triggers(connection: psycopg.Connection, triggers: Mapping[str, str]) ->
 
 
 @contextlib.contextmanager
-def running_worker(info: str) -> Iterator[None]:
+def running_worker(info: str) -> Iterator[subprocess.Popen[bytes]]:
     """``embedsql worker``, a process of its own, for as long as the block runs."""
     with subprocess.Popen(
         [Path(sys.executable).with_name("embedsql"), "worker"],
@@ -110,7 +121,7 @@ def running_worker(info: str) -> Iterator[None]:
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            yield
+            yield process
         finally:
             process.terminate()
 

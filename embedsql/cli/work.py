@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from types import FrameType
 from typing import Annotated
 
+import psycopg
 import typer
 from rich.table import Table
 
@@ -24,6 +26,7 @@ from embedsql.cli.options import (
     progress_console,
 )
 from embedsql.cli.progress import drain_progress
+from embedsql.drift import find_drift
 from embedsql.metrics import serve_metrics
 from embedsql.settings import Settings
 from embedsql.verify import Verdict, verify_index
@@ -130,23 +133,37 @@ def verify(
     as_json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Check that every row's vectors agree with its current text; exit code 3 if not."""
+    """Check that every row's vectors agree with its current text; exit code 3 if not.
+
+    Says, too, where a source is no longer as its index was declared, and what mends that.
+    """
+    verdicts, problems = {}, {}
     with open_database(database_url) as connection:
-        verdicts = {
-            index.spec.name: verify_index(connection, index, repair=repair)
-            for index in registry.all_indexes(connection)
-        }
+        for index in registry.all_indexes(connection):
+            if drift := find_drift(connection, index):
+                problems[index.spec.name] = drift
+            try:
+                verdicts[index.spec.name] = verify_index(connection, index, repair=repair)
+            except psycopg.ProgrammingError:
+                if not drift:
+                    raise
     total = sum(verdicts.values(), Verdict())
+    ok = total.ok and not problems
     if as_json:
-        print_json({"ok": total.ok, **asdict(total)})
+        print_json({"ok": ok, **asdict(total), "problems": problems})
     else:
-        for name, verdict in verdicts.items():
-            counts = ", ".join(
-                f"{count} {what}" for what, count in asdict(verdict).items() if count
-            )
-            typer.echo(f"{name}: {counts or 'all rows agree with their vectors'}")
-    if not total.ok:
+        _say_verdicts(verdicts, problems)
+    if not ok:
         raise typer.Exit(DISAGREES)
+
+
+def _say_verdicts(verdicts: Mapping[str, Verdict], problems: Mapping[str, Sequence[str]]) -> None:
+    for name, verdict in verdicts.items():
+        counts = ", ".join(f"{count} {what}" for what, count in asdict(verdict).items() if count)
+        typer.echo(f"{name}: {counts or 'all rows agree with their vectors'}")
+    for name, found in problems.items():
+        for problem in found:
+            typer.echo(f"{name}: {problem}")
 
 
 def _stop_on_signals(running: Worker) -> None:

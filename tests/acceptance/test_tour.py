@@ -52,6 +52,7 @@ def test_add_enqueues_and_drain_embeds(filled: Embedsql, connection: psycopg.Con
         "pending": 0,
         "dead": 0,
         "repaired": 0,
+        "problems": {},
     }
     rows = connection.execute("SELECT id, chunk_seq, chunk, embedding FROM article_search")
     assert [column.name for column in rows.description or ()] == [

@@ -204,6 +204,60 @@ def test_a_key_may_be_called_as_our_own_words(
     assert verify_all(database).ok
 
 
+@pytest.mark.parametrize(
+    ("key_type", "first", "second"),
+    [("citext", "Ab", "AB"), ("numeric", "1.0", "1.00"), ("char(3)", "a", "a  ")],
+)
+def test_a_key_that_changes_to_an_equal_one_keeps_its_vectors(
+    database: str, key_type: str, first: str, second: str
+) -> None:
+    # an operator outside pg_catalog is found by the search_path, as in the application's own SQL
+    database = make_conninfo(database, options="-c search_path=public,types")
+    with connect(database) as connection:
+        connection.execute(f"CREATE TABLE note (id {key_type} PRIMARY KEY, body text)".encode())
+        connection.execute("INSERT INTO note VALUES (%s, 'text')", [first])
+        add_index(connection, "note", text=("body",))
+        drain(database)
+
+        connection.execute("UPDATE note SET id = %s", [second])
+        drain(database)
+        assert connection.execute("SELECT chunk FROM note_search").fetchall() == [("text",)]
+        assert verify_all(database).ok
+        connection.execute("UPDATE note SET body = 'more'")
+        drain(database)
+
+        assert connection.execute("SELECT chunk FROM note_search").fetchall() == [("more",)]
+        assert verify_all(database).ok
+        connection.execute("DELETE FROM note WHERE id = %s", [first])
+        drain(database)
+        assert verify_all(database).ok
+
+
+def test_indexes_whose_names_differ_after_the_59th_byte_share_nothing(
+    connection: psycopg.Connection, database: str
+) -> None:
+    # every one of them is cut to make room for a suffix, so that only digests tell them apart
+    connection.execute("CREATE TABLE note (id int PRIMARY KEY, body text, other text)")
+    names = ["n" * 59 + tail for tail in ("", "a", "ab", "abc", "abcd", "b", "é")]
+    indexes = {
+        name: add_index(connection, "note", text=(("body", "other")[place % 2],), name=name)
+        for place, name in enumerate(names)
+    }
+    connection.execute("INSERT INTO note VALUES (1, 'one', 'two'), (2, 'three', 'four')")
+    drain(database)
+    connection.execute("UPDATE note SET other = 'changed' WHERE id = 1")
+    connection.execute("DELETE FROM note WHERE id = 2")
+    drain(database)
+
+    found = [stored_chunks(connection, indexes[name]) for name in names]
+    assert found == [[(1, "one" if place % 2 == 0 else "changed")] for place in range(len(names))]
+    drop_index(connection, names[1])
+    assert [index.spec.name for index in all_indexes(connection)] == sorted({*names} - {names[1]})
+    connection.execute("UPDATE note SET body = 'still', other = 'watched'")
+    drain(database)
+    assert verify_all(database).ok
+
+
 # what an index made and its removal left
 LEFTOVERS = """
 SELECT relname FROM pg_class WHERE relnamespace = 'embedsql'::regnamespace

@@ -16,6 +16,10 @@ CREATE TABLE event (region text, id int, body text, PRIMARY KEY (region, id))
 CREATE TABLE event_north PARTITION OF event FOR VALUES IN ('n');
 CREATE TABLE event_south PARTITION OF event FOR VALUES IN ('s');
 """
+EAST = """
+CREATE TABLE event_east (LIKE event INCLUDING INDEXES);
+INSERT INTO event_east VALUES ('e', 1, 'dawn'), ('e', 2, 'dusk');
+"""
 
 
 @pytest.fixture
@@ -121,3 +125,71 @@ def test_an_index_on_one_partition_sees_what_comes_through_the_parent(
 
     assert stored_chunks(connection, index) == []
     assert verify_all(database).ok
+
+
+def test_an_attached_partition_is_watched_from_then_on(
+    connection: psycopg.Connection, index: RegisteredIndex
+) -> None:
+    connection.execute(EAST)
+    connection.execute("ALTER TABLE event ATTACH PARTITION event_east FOR VALUES IN ('e')")
+    take_log(connection, index)
+
+    connection.execute("INSERT INTO event_east VALUES ('e', 3, 'x')")
+    connection.execute("UPDATE event SET body = 'x' WHERE region = 'e' AND id = 1")
+    connection.execute("UPDATE event SET region = 'n', id = 9 WHERE region = 'e' AND id = 2")
+
+    assert take_log(connection, index) == [("e", 3), ("e", 1), ("e", 2), ("n", 9)]
+
+
+def test_what_a_partition_brings_along_is_found_and_mended_by_verify(
+    connection: psycopg.Connection, index: RegisteredIndex, database: str
+) -> None:
+    connection.execute("UPDATE event SET body = body || '!'")
+    drain(database)
+    connection.execute(EAST)
+
+    connection.execute("ALTER TABLE event ATTACH PARTITION event_east FOR VALUES IN ('e')")
+
+    with connect(database) as other:
+        verdict = verify_index(other, find_index(other, "event_search"), repair=True)
+    assert (verdict.missing, verdict.repaired) == (2, 2)
+    drain(database)
+    assert stored_chunks(connection, index)[:2] == [("e", 1, "dawn"), ("e", 2, "dusk")]
+    assert verify_all(database).ok
+
+
+def test_a_partition_that_changes_while_detached_is_mended_when_it_is_back(
+    connection: psycopg.Connection, index: RegisteredIndex, database: str
+) -> None:
+    connection.execute("UPDATE event SET body = body || '!'")
+    connection.execute("INSERT INTO event VALUES ('n', 2, 'ice'), ('n', 3, 'fog')")
+    drain(database)
+    connection.execute("ALTER TABLE event DETACH PARTITION event_north")
+
+    connection.execute(
+        "UPDATE event_north SET body = 'thaw' WHERE id = 2; DELETE FROM event_north WHERE id = 3;"
+        "INSERT INTO event_north VALUES ('n', 4, 'hail')"
+    )
+    assert take_log(connection, index) == []  # it is no part of the source meanwhile
+    connection.execute("ALTER TABLE event ATTACH PARTITION event_north FOR VALUES IN ('n')")
+
+    with connect(database) as other:
+        verdict = verify_index(other, find_index(other, "event_search"), repair=True)
+    assert (verdict.missing, verdict.stale, verdict.orphans) == (1, 1, 1)
+    drain(database)
+    assert verify_all(database).ok
+
+
+def test_a_partition_of_a_partition_is_watched_too(
+    connection: psycopg.Connection, index: RegisteredIndex
+) -> None:
+    connection.execute(
+        "CREATE TABLE event_rest PARTITION OF event DEFAULT PARTITION BY RANGE (id);"
+        "CREATE TABLE event_rest_low PARTITION OF event_rest FOR VALUES FROM (0) TO (10);"
+    )
+
+    connection.execute("INSERT INTO event VALUES ('x', 1, 'a')")
+    connection.execute("INSERT INTO event_rest VALUES ('x', 2, 'b')")
+    connection.execute("INSERT INTO event_rest_low VALUES ('x', 3, 'c')")
+
+    assert take_log(connection, index) == [("x", 1), ("x", 2), ("x", 3)]
