@@ -11,6 +11,7 @@ import sys
 import psycopg
 import sqlalchemy.exc
 import typer
+from stamina.instrumentation import set_on_retry_hooks
 
 from embedsql.cli import database, declare, grants, query, queue, work
 from embedsql.errors import EmbedsqlError
@@ -33,6 +34,7 @@ grants.add_to(app)
 
 def main() -> None:
     """Run the command line; every expected failure becomes one line and exit code 1."""
+    set_on_retry_hooks(())  # else stamina tells of retries on stdout, where only results belong
     try:
         app()
     except EmbedsqlError as error:

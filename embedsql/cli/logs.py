@@ -6,6 +6,11 @@ import logging
 import sys
 
 import structlog
+from stamina.instrumentation import (
+    LoggingOnRetryHook,
+    PrometheusOnRetryHook,
+    set_on_retry_hooks,
+)
 
 
 def configure_logging(level: int = logging.INFO) -> None:
@@ -30,4 +35,5 @@ def configure_logging(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.getLogger().handlers[:] = [handler]
+    set_on_retry_hooks((LoggingOnRetryHook, PrometheusOnRetryHook))
     logging.getLogger("embedsql").setLevel(level)

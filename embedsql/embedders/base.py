@@ -50,6 +50,10 @@ class Embedder(Protocol):
         """The space of its vectors."""
 
     @property
+    def provider(self) -> str:
+        """Whose trouble a ``ProviderError`` is: a server's URL, or ``local``."""
+
+    @property
     def max_tokens(self) -> int | None:
         """Tokens it reads of one text, special ones and the prompt not counted; ``None``: all."""
 

@@ -28,6 +28,7 @@ class HashEmbedder:
         document_prompt: Put before each document.
     """
 
+    provider = "local"
     max_tokens: int | None = None
     call_characters = 1_000_000
     tokenizer: Tokenizer | None = None

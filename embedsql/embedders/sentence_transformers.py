@@ -42,6 +42,7 @@ class SentenceTransformersEmbedder:
         ConfigurationError: More dimensions are asked for than it has.
     """
 
+    provider = "local"
     call_characters = 32_000  # a second or two of a small model on a CPU
 
     def __init__(

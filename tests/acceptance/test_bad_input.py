@@ -9,6 +9,7 @@ import pytest
 
 from tests.acceptance.conftest import Embedsql
 from tests.factories import create_article_table
+from tests.unit.embedding_server import closed_port
 
 ADD = ("add", "article", "--text", "body", "--model", "hash:64")
 
@@ -52,6 +53,13 @@ def test_bad_argument_is_refused(
         "(SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal)"
     ).fetchone()
     assert left == (0, 0)
+
+
+def test_a_server_that_is_not_there_is_told_in_one_line(article: Embedsql) -> None:
+    url = f"http://127.0.0.1:{closed_port()}"
+    model = ("--model", "openai:small", "--base-url", url)
+
+    assert f"{url}/v1 does not answer" in refused(article, *ADD[:4], *model)
 
 
 def test_bad_usage_exits_with_2(embedsql: Embedsql) -> None:
