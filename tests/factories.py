@@ -18,12 +18,12 @@ from embedsql.declare import create_index
 from embedsql.embedders.hashing import HashEmbedder
 from embedsql.ingest import Ingest, PreparedBatch
 from embedsql.registry import RegisteredIndex, find_index
-from embedsql.report import WorkerReport
 from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
 from embedsql.store import Outcome
 from embedsql.verify import Verdict, verify_index
 from embedsql.worker import Worker, WorkerOptions
+from embedsql.worker.report import WorkerReport
 
 ARTICLE = """
 CREATE TABLE article (

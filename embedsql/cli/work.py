@@ -27,10 +27,10 @@ from embedsql.cli.options import (
 )
 from embedsql.cli.progress import drain_progress
 from embedsql.drift import find_drift
-from embedsql.metrics import serve_metrics
 from embedsql.settings import Settings
 from embedsql.verify import Verdict, verify_index
 from embedsql.worker import Worker, WorkerOptions
+from embedsql.worker.metrics import serve_metrics
 
 DISAGREES = 3
 

@@ -69,8 +69,8 @@ class Race:
         self._workers: list[Worker] = []
         self._opened: list[psycopg.Connection] = []
         self._errors: list[BaseException] = []
-        monkeypatch.setattr("embedsql.lanes.load_embedder", lambda *given: self.embedder)
-        monkeypatch.setattr("embedsql.worker.connect", self._connect)
+        monkeypatch.setattr("embedsql.worker.lanes.load_embedder", lambda *given: self.embedder)
+        monkeypatch.setattr("embedsql.worker.connections.connect", self._connect)
         renew, fence = ChangeLog.renew, ChangeLog.fence
 
         def forgetful(log: ChangeLog, connection: psycopg.Connection, batch: Batch) -> bool:

@@ -158,7 +158,7 @@ def test_a_providers_trouble_charges_no_row(
         return embed(texts)
 
     monkeypatch.setattr(broken, "embed_documents", heal_in_time)
-    monkeypatch.setattr("embedsql.lanes.load_embedder", lambda *given: broken)
+    monkeypatch.setattr("embedsql.worker.lanes.load_embedder", lambda *given: broken)
     report = drain(database)
 
     assert broken.runs == 3

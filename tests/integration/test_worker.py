@@ -15,8 +15,8 @@ from embedsql import registry
 from embedsql.database import connect
 from embedsql.embedders import EmbedderOptions
 from embedsql.errors import ProviderError
-from embedsql.report import WorkerReport
 from embedsql.worker import Worker, WorkerOptions
+from embedsql.worker.report import WorkerReport
 from tests.factories import (
     RecordingEmbedder,
     add_index,
@@ -49,7 +49,7 @@ def served_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[RecordingEmbedder], 
     """Which embedder workers get, whatever the model's name."""
 
     def serve(embedder: RecordingEmbedder) -> None:
-        monkeypatch.setattr("embedsql.lanes.load_embedder", lambda *given: embedder)
+        monkeypatch.setattr("embedsql.worker.lanes.load_embedder", lambda *given: embedder)
 
     return serve
 
@@ -145,6 +145,7 @@ def test_one_providers_trouble_is_nobody_elses(
     add_index(connection, name="b_search")
     seen: list[int] = []
     away = RecordingEmbedder(poison="", error=ProviderError("no answer", retry_after=0.5))
+    away.provider = "away"
     here = RecordingEmbedder()
 
     def heal_when_the_other_is_done() -> None:
@@ -163,7 +164,7 @@ def test_one_providers_trouble_is_nobody_elses(
     def load(model: str, options: EmbedderOptions) -> RecordingEmbedder:
         return away if model == "openai:away" else here
 
-    monkeypatch.setattr("embedsql.lanes.load_embedder", load)
+    monkeypatch.setattr("embedsql.worker.lanes.load_embedder", load)
 
     report = drain(database, batch_size=3)
 

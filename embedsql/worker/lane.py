@@ -16,8 +16,8 @@ from embedsql.errors import ConfigurationError, LeaseLostError
 from embedsql.grants import missing_grants
 from embedsql.ingest import Ingest, PreparedBatch
 from embedsql.registry import RegisteredIndex
-from embedsql.report import WorkerReport
 from embedsql.store import Failure, Outcome
+from embedsql.worker.report import WorkerReport
 
 log = logging.getLogger(__name__)
 

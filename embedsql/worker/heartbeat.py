@@ -10,7 +10,7 @@ from importlib.metadata import version
 import psycopg
 
 from embedsql import sqlfile
-from embedsql.report import WorkerReport
+from embedsql.worker.report import WorkerReport
 
 RATE_SECONDS = 60.0
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 from embedsql.errors import ConfigurationError, ProviderError
-from embedsql.lane import FIRST_PAUSE, LONGEST_PAUSE, Work
-from embedsql.writer import Writer
+from embedsql.worker.lane import FIRST_PAUSE, LONGEST_PAUSE, Work
+from embedsql.worker.writer import Writer
 
 log = logging.getLogger(__name__)
 

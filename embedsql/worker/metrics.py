@@ -14,7 +14,7 @@ from embedsql import registry
 from embedsql.database import connect
 from embedsql.errors import ConfigurationError, ConnectionFailedError
 from embedsql.registry import IndexStatus
-from embedsql.report import WorkerReport
+from embedsql.worker.report import WorkerReport
 
 log = logging.getLogger(__name__)
 

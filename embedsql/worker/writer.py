@@ -11,9 +11,9 @@ import psycopg
 import stamina
 
 from embedsql.errors import ConfigurationError, ConnectionFailedError
-from embedsql.lane import Work, refusal
 from embedsql.registry import RegisteredIndex
-from embedsql.report import WorkerReport
+from embedsql.worker.lane import Work, refusal
+from embedsql.worker.report import WorkerReport
 
 log = logging.getLogger(__name__)
 

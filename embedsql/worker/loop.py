@@ -15,55 +15,31 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from uuid import uuid4
 
 import psycopg
-from pgvector.psycopg import register_vector
 
 from embedsql import registry
-from embedsql.changelog import LEASE_SECONDS, Batch
-from embedsql.database import connect, is_pooled
+from embedsql.changelog import Batch
 from embedsql.errors import ConfigurationError, ConnectionFailedError
-from embedsql.heartbeat import Heartbeat
-from embedsql.installation import require_installed
-from embedsql.lane import FIRST_PAUSE, Lane, Work, refusal, said
-from embedsql.lanes import Lanes
-from embedsql.leases import LeaseKeeper
-from embedsql.maintenance import IndexBuilder
-from embedsql.naming import CHANNEL
 from embedsql.registry import RegisteredIndex
-from embedsql.report import WorkerReport
-from embedsql.station import Station
-from embedsql.waker import Waker
-from embedsql.writer import Writer
+from embedsql.worker.connections import open_connection, open_listening
+from embedsql.worker.heartbeat import Heartbeat
+from embedsql.worker.index_builder import IndexBuilder
+from embedsql.worker.lane import FIRST_PAUSE, Lane, Work, refusal, said
+from embedsql.worker.lanes import Lanes
+from embedsql.worker.leases import LeaseKeeper
+from embedsql.worker.options import WorkerOptions
+from embedsql.worker.report import WorkerReport
+from embedsql.worker.station import Station
+from embedsql.worker.waker import Waker
+from embedsql.worker.writer import Writer
 
 log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 60.0  # how long a drain tries before it gives up
 DRAIN_POLL_SECONDS = 0.2
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerOptions:
-    """How a worker works.
-
-    Attributes:
-        batch_size: Keys claimed at once; their texts are embedded in order of length, which is
-            the faster the more there are. Defaults to 256.
-        drain: Stop when nothing is left to do. Defaults to false.
-        lease: Seconds that a claim outlives its worker's last sign of life. Defaults to 30.
-        poll_interval: Seconds between looks at the log when no notification comes. Defaults to 2.
-        threads: Threads of a local model. Defaults to its own choice.
-        api_key: For ``openai:`` models.
-    """
-
-    batch_size: int = 256
-    drain: bool = False
-    lease: float = LEASE_SECONDS
-    poll_interval: float = 2.0
-    threads: int | None = None
-    api_key: str | None = None
 
 
 class Worker:
@@ -112,15 +88,14 @@ class Worker:
             SchemaVersionError: The database has no schema that this release works with.
         """
         woken = self._waker.wake
+        opened = partial(open_connection, self._conninfo)
         heartbeat = Heartbeat(self.name, self.report)
         with (
             self._waker,
-            contextlib.closing(self._connect()) as connection,
-            LeaseKeeper(self._open, self._options.lease / 3, heartbeat) as self._leases,
-            IndexBuilder(self._open, woken) as self._builder,
-            Writer(
-                self._open, self._options.lease, self.report, self._on_batch, woken
-            ) as self._writer,
+            contextlib.closing(open_listening(self._conninfo)) as connection,
+            LeaseKeeper(opened, self._options.lease / 3, heartbeat) as self._leases,
+            IndexBuilder(opened, woken) as self._builder,
+            Writer(opened, self._options.lease, self.report, self._on_batch, woken) as self._writer,
         ):
             try:
                 self._work(connection)
@@ -145,32 +120,12 @@ class Worker:
         finally:
             connection.close()
 
-    def _open(self) -> psycopg.Connection:
-        connection = connect(self._conninfo, application_name="embedsql worker")
-        try:
-            require_installed(connection)
-            register_vector(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _connect(self) -> psycopg.Connection:
-        connection = self._open()
-        try:
-            if not is_pooled(connection):  # what one listens to through a pooler, another hears
-                connection.execute(f"LISTEN {CHANNEL}")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
     def _reconnect(self) -> psycopg.Connection:
         deadline = time.monotonic() + RECONNECT_SECONDS
         pause = FIRST_PAUSE / 10
         while True:
             try:
-                connection = self._connect()
+                connection = open_listening(self._conninfo)
                 self._lanes.release_strays(connection, self._leases.batches)
                 return connection
             except (ConnectionFailedError, psycopg.OperationalError):

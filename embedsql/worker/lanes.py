@@ -13,9 +13,9 @@ from embedsql.changelog import Backfill, Batch, ChangeLog
 from embedsql.embedders import Embedder, load_embedder, options_of
 from embedsql.errors import ProviderError, SpaceMismatchError
 from embedsql.ingest import Ingest
-from embedsql.lane import FIRST_PAUSE, LONGEST_PAUSE, Lane
 from embedsql.registry import RegisteredIndex
-from embedsql.report import WorkerReport
+from embedsql.worker.lane import FIRST_PAUSE, LONGEST_PAUSE, Lane
+from embedsql.worker.report import WorkerReport
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class Lanes:
             index,
             Ingest(index, embedder, change_log),
             Backfill(index, self._worker, self._lease),
-            f"{index.spec.model.partition(':')[0]} {index.spec.base_url or ''}",
+            embedder.provider,
         )
         self._lanes[index.index_id] = lane
         return lane

@@ -11,7 +11,7 @@ import psycopg
 
 from embedsql.changelog import Batch, ChangeLog
 from embedsql.errors import ConnectionFailedError
-from embedsql.heartbeat import Heartbeat
+from embedsql.worker.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 

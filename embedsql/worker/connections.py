@@ -1,0 +1,39 @@
+"""A worker's connections: one for each of its threads."""
+
+from __future__ import annotations
+
+import psycopg
+from pgvector.psycopg import register_vector
+
+from embedsql.database import connect, is_pooled
+from embedsql.installation import require_installed
+from embedsql.naming import CHANNEL
+
+
+def open_connection(conninfo: str) -> psycopg.Connection:
+    """An autocommit connection that knows pgvector's types.
+
+    Raises:
+        ConnectionFailedError: With the server's words.
+        SchemaVersionError: The database has no schema that this release works with.
+    """
+    connection = connect(conninfo, application_name="embedsql worker")
+    try:
+        require_installed(connection)
+        register_vector(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_listening(conninfo: str) -> psycopg.Connection:
+    """The same, told of changes; but not through a pooler, where another would hear of them."""
+    connection = open_connection(conninfo)
+    try:
+        if not is_pooled(connection):
+            connection.execute(f"LISTEN {CHANNEL}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
