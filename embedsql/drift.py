@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.rows import class_row
 
-from embedsql import sqlfile
+from embedsql import ddl, sqlfile
 from embedsql.catalog import SourceTable, describe_source
 from embedsql.errors import DeclarationError
 from embedsql.naming import SCHEMA
 from embedsql.registry import RegisteredIndex
-
-EVENTS = ("insert", "update", "delete", "truncate")
 
 # by their functions, which follow no rename: wherever the source is now, its triggers are with it
 _TRIGGERS = """
@@ -49,14 +47,14 @@ def find_drift(connection: psycopg.Connection, index: RegisteredIndex) -> list[s
         index: The index.
     """
     spec = index.spec
-    functions = [index.names.trigger_function(event) for event in EVENTS]
+    functions = [index.names.trigger_function(event) for event in ddl.EVENTS]
     cursor = connection.cursor(row_factory=class_row(_Trigger))
     triggers = cursor.execute(_TRIGGERS, [SCHEMA, functions]).fetchall()
     try:
         source = describe_source(connection, _quoted(spec.schema, spec.table))
     except DeclarationError as error:
         return [_lost(index, triggers) or str(error)]
-    return [*_columns(index, source), *_key(index, source), *_silent(index, triggers)]
+    return [*_columns(index, source), *_key(index, source), *_silent(index, source, triggers)]
 
 
 def _lost(index: RegisteredIndex, triggers: list[_Trigger]) -> str | None:
@@ -109,12 +107,13 @@ def _key(index: RegisteredIndex, source: SourceTable) -> Iterator[str]:
         )
 
 
-def _silent(index: RegisteredIndex, triggers: list[_Trigger]) -> Iterator[str]:
+def _silent(index: RegisteredIndex, source: SourceTable, triggers: list[_Trigger]) -> Iterator[str]:
     """Changes go unseen where a trigger is not there, or sleeps."""
     spec = index.spec
     table = _quoted(spec.schema, spec.table)
     there = {trigger.name for trigger in triggers}
-    gone = [name for event in EVENTS if (name := index.names.trigger(event)) not in there]
+    due = ddl.trigger_events(spec, partitioned=source.partitioned)
+    gone = [name for event in due if (name := index.names.trigger(event)) not in there]
     if gone:
         yield (
             f"triggers of {table} are gone: {', '.join(map(_quoted, gone))}; changes go unseen. "

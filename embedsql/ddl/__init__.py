@@ -43,10 +43,15 @@ def create_statements(
                 chunk=slots.chunk,
             )
         )
-    for event in EVENTS:
-        if not (by_row and event == "bulk_insert"):
-            statements += _trigger_function(spec, slots, event, by_row)
+    for event in trigger_events(spec, partitioned=partitioned):
+        statements += _trigger_function(spec, slots, event, by_row)
     return statements + _texts(_triggers(spec, slots, by_row))
+
+
+def trigger_events(spec: IndexSpec, *, partitioned: bool) -> tuple[str, ...]:
+    """The events for which the source has a trigger; where all are by row, no bulk inserts."""
+    by_row = partitioned or spec.replicated
+    return tuple(event for event in EVENTS if not (by_row and event == "bulk_insert"))
 
 
 def drop_statements(spec: IndexSpec) -> list[str]:
