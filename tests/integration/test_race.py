@@ -85,7 +85,7 @@ TEXT_CHECK = (
     "JOIN current USING (place)",
 )
 VERSION_CHECK = ("save_rows.sql", "WHERE r.version <= EXCLUDED.version", "")
-OBSERVED_ONLY = ("acknowledge.sql", "seq = ANY (%(seqs)s) AND", "")
+OBSERVED_ONLY = ("acknowledge.sql", "seq = ANY (%(seqs)b) AND", "")
 
 
 def broken(*guards: tuple[str, str, str]) -> Callable[[str, str], str]:
