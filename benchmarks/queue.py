@@ -123,10 +123,13 @@ def main() -> None:
             for name, found in ways.items()
         },
     }
+    per_thousand = {side: [one * 1000 for one in each] for side, each in seconds.items()}
     for peer in PEERS:
         compared: dict[str, Any] = {"absent": absent.get(peer.name)}
         if peer.name in seconds:
-            compared = {ours: ratio(seconds[peer.name], seconds[ours]) for ours in OUR_SIDES}
+            compared = {
+                ours: ratio(per_thousand[peer.name], per_thousand[ours]) for ours in OUR_SIDES
+            }
         figures[peer.name] = compared | GOALS[peer.name]
     write_report("queue", figures)
 

@@ -23,7 +23,7 @@ from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
 MOST_CRASHES = 3  # of a worker that held one key alone, before that key is buried
-WINDOW_FACTOR = 4  # log rows looked at for each key wanted: room for repeated keys
+WIDEST_WINDOW = 16  # log rows looked at for each key wanted, where many keys are repeated
 
 _file = partial(sqlfile.statement, __package__)
 
@@ -42,6 +42,7 @@ class ChangeLog:
         self._worker = worker
         self._lease = lease
         self._hint = 0
+        self._window = 1
         slots = Slots(index.spec, index.names)
         self._claim = _filled("claim.sql", slots)
         self._claim_piece = _filled("claim_piece.sql", slots)
@@ -73,9 +74,13 @@ class ChangeLog:
             values = {"worker": self._worker, "lease": self._lease}
             found = connection.execute(self._claim_piece, values).fetchone()
             if found is None:
-                values |= {"size": size, "window": size * WINDOW_FACTOR, "hint": self._hint}
+                values |= {"size": size, "window": size * self._window, "hint": self._hint}
                 found = connection.execute(self._claim, values).fetchone()
-        return None if found is None else Batch.of(found)
+        if found is None:
+            return None
+        batch = Batch.of(found)
+        self._fit_window(batch, size)
+        return batch
 
     def refresh_hint(self, connection: psycopg.Connection) -> None:
         """Find where the log begins, so that claims need not step over its dead rows.
@@ -132,6 +137,13 @@ class ChangeLog:
         """Whether nothing is logged, claimed, to be backfilled or waiting for its next attempt."""
         left = connection.execute(self._left, {"index_id": self._index_id}).fetchone()
         return not any(left or ())
+
+    def _fit_window(self, batch: Batch, size: int) -> None:
+        """Look at more log rows next time where these held too few keys, else at fewer again."""
+        if len(batch.keys) == size:
+            self._window = max(self._window // 2, 1)
+        elif len(batch.seqs) >= size * self._window:
+            self._window = min(self._window * 2, WIDEST_WINDOW)
 
     def _recover(self, connection: psycopg.Connection) -> None:
         """Split the batch of one dead worker, or bury the key that keeps killing workers."""

@@ -231,3 +231,24 @@ def test_due_keys_are_woken_and_dead_ones_revived(
         (3, revived.versions[0], 0, True, False),
     ]
     assert not log.is_empty(connection)
+
+
+def test_claims_look_further_where_one_key_changed_many_times(
+    connection: psycopg.Connection, index: RegisteredIndex
+) -> None:
+    add(connection, 1)
+    for number in range(100):
+        connection.execute("UPDATE article SET title = %s", [f"title {number}"])
+    add(connection, 2, 3, 4)
+    change_log = ChangeLog(index, "a")
+    claims = 0
+
+    while (batch := change_log.claim(connection, 2)) is not None:
+        claims += 1
+        change_log.release(connection, batch)
+        connection.execute(
+            "DELETE FROM embedsql.article_search_log WHERE seq = ANY (%s)", [list(batch.seqs)]
+        )
+
+    assert claims < 10  # windows of 2, 4, 8, 16, 32, 32 rows, not of 2
+    assert connection.execute(LOG).fetchall() == []
