@@ -6,6 +6,7 @@ model is MiniLM where its weights are at hand, else the hash embedder. Linux onl
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import time
@@ -24,8 +25,8 @@ from embedsql.spec import DEFAULT_MODEL
 
 GOALS = {"floor": {"MB above the model": 300}, "goal": {"MB above the model": 100}}
 BACKLOG = 1_000_000
-WARM_UP = 600  # more than two batches
-CHARACTERS = 400
+WARM_UP = 300  # more than a batch
+CHARACTERS = 200
 WORK_SECONDS = 60.0
 SAMPLE_SECONDS = 0.1
 FIELDS = ("VmRSS", "RssAnon", "VmHWM")
@@ -33,9 +34,11 @@ FIELDS = ("VmRSS", "RssAnon", "VmHWM")
 
 def main() -> None:
     """Warm up, measure, fill, measure."""
-    model, dimensions = choose_model()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hash", action="store_true", help="not MiniLM: many more rows a minute")
+    model = "hash:384" if parser.parse_args().hash else choose_model()
     with temporary_server() as info, connect(info) as connection:
-        make_article(connection, model=model, dimensions=dimensions)
+        make_article(connection, model=model, dimensions=384)
         with running_worker(info) as worker:
             insert(connection, 0, WARM_UP)
             wait_until(lambda: embedded(connection) == WARM_UP)
@@ -66,13 +69,13 @@ def main() -> None:
     write_report("memory", figures | GOALS)
 
 
-def choose_model() -> tuple[str, int]:
+def choose_model() -> str:
     """MiniLM if it can be loaded here, else a hash of as many dimensions."""
     try:
         load_embedder(DEFAULT_MODEL)
     except ConfigurationError:
-        return "hash:384", 384
-    return DEFAULT_MODEL, 384
+        return "hash:384"
+    return DEFAULT_MODEL
 
 
 def insert(connection: psycopg.Connection, first: int, count: int) -> None:
@@ -90,7 +93,7 @@ def embedded(connection: psycopg.Connection) -> int:
     return 0 if found is None else int(found[0])
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
     """Look every tenth of a second.
 
     Raises:
