@@ -63,6 +63,7 @@ class SemanticIndex:
     hnsw: Hnsw = field(default_factory=Hnsw, kw_only=True)
     lexical: str | None = field(default="english", kw_only=True)
     chunking: Chunking | None = field(default_factory=Chunking, kw_only=True)
+    replicated: bool = field(default=False, kw_only=True)
 
     def search(
         self,
@@ -150,6 +151,7 @@ class SemanticIndex:
             hnsw=self.hnsw,
             lexical=self.lexical,
             chunking=self.chunking,
+            replicated=self.replicated,
         )
 
     @cached_property

@@ -115,6 +115,9 @@ def add(
     ] = False,
     query_prompt: Annotated[str | None, typer.Option(help="Default: the model's own.")] = None,
     document_prompt: Annotated[str | None, typer.Option(help="Default: the model's own.")] = None,
+    replicated: Annotated[
+        bool, typer.Option("--replicated", help="A subscription writes the table.")
+    ] = False,
     database_url: DatabaseUrl = None,
     print_sql: PrintSql = False,
 ) -> None:
@@ -150,6 +153,7 @@ def add(
                 index=index.value,
                 lexical=None if lexical == "none" else lexical,
                 chunking=chunking,
+                replicated=replicated,
             )
 
         # all that costs nothing is checked before a model is loaded

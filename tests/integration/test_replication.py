@@ -114,6 +114,20 @@ def test_what_a_subscription_brings_is_found_and_mended_by_verify(pair: Pair) ->
         assert verify_all(pair.subscriber).ok
 
 
+def test_an_index_that_is_declared_replicated_misses_nothing(pair: Pair) -> None:
+    with connect(pair.subscriber) as subscriber:
+        index = add_index(subscriber, replicated=True)
+        pair.subscribe()
+        drain(pair.subscriber)
+        assert len(stored_chunks(subscriber, index)) == 5
+
+        pair.publish(LIVE)
+        drain(pair.subscriber)
+
+        assert stored_chunks(subscriber, index) == EXPECTED
+        assert verify_all(pair.subscriber).ok
+
+
 def test_rows_that_were_copied_before_the_index_are_embedded_with_it(pair: Pair) -> None:
     pair.subscribe()
     with connect(pair.subscriber) as subscriber:
