@@ -81,7 +81,12 @@ class Ingest:
         self._embedder = embedder
         self._texts = Texts(index)
         self._vectors = Vectors(index)
-        self._chunker = Chunker(index.spec.chunking, embedder.tokenizer, embedder.max_tokens)
+        self._chunker = Chunker(
+            index.spec.chunking,
+            embedder.tokenizer,
+            embedder.max_tokens,
+            index.spec.parsed_template,
+        )
 
     def prepare(self, connection: psycopg.Connection, batch: Batch) -> PreparedBatch:
         """Read and chunk the rows' texts, and find vectors of equal chunks."""
@@ -152,8 +157,8 @@ class Ingest:
         if source.unchanged:
             return PreparedRow(source, None, source.truncated)
         if not source.text:
-            return PreparedRow(source, (), False)
-        chunks, cut = self._chunker.split(source.text, source.heading)
+            return PreparedRow(source, (), source.truncated)
+        chunks, cut = self._chunker.split(source.text, source.heading, source.named)
         return PreparedRow(source, chunks, cut or source.truncated)
 
     def _embed_bisecting(

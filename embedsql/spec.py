@@ -95,7 +95,7 @@ class IndexSpec:
         schema: The source table's schema.
         key: The source's primary key, in order.
         text: The text columns, joined in this order with a blank line between, empty ones left out.
-        template: What is embedded of each chunk, ``{title}: {chunk}`` say. The columns that it names
+        template: What is embedded of each chunk, ``{title}: {chunk}`` say. The columns it names
             stand around each chunk, the others are cut into chunks; ``{heading}`` is the path of
             Markdown headings above the chunk. ``None``: the first of several columns, as a heading.
         model: The embedder, by name: ``sentence-transformers/…``, ``openai:…`` or ``hash:<dims>``.

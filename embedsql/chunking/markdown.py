@@ -31,11 +31,13 @@ class Heading:
 
     Attributes:
         start: Offset of its first character.
+        end: Offset of the character after its last line.
         level: 1 to 6.
         title: Its words.
     """
 
     start: int
+    end: int
     level: int
     title: str
 
@@ -57,10 +59,10 @@ def _scan(text: str) -> Iterator[Heading]:
             at = _end_of_fence(text, at, found["fence"])
         elif found["level"]:
             title = _without_closing(found["atx"] or "")
-            yield Heading(found.start("level"), len(found["level"]), title)
+            yield Heading(found.start("level"), at, len(found["level"]), title)
         else:
             level = 1 if found["rule"].startswith("=") else 2
-            yield Heading(found.start("setext"), level, found["setext"].strip())
+            yield Heading(found.start("setext"), at, level, found["setext"].strip())
 
 
 def _without_closing(title: str) -> str:
@@ -76,33 +78,50 @@ def _end_of_fence(text: str, at: int, fence: str) -> int:
     return found.end() if found else len(text)
 
 
+@dataclass(frozen=True)
+class Section:
+    """A stretch of text: headings, or none, and what follows them.
+
+    Attributes:
+        start: Offset of its first character.
+        body: Offset of what follows its headings.
+        end: Offset of the character after its last.
+    """
+
+    start: int
+    body: int
+    end: int
+
+
 class Outline:
     """The headings of one text, by offset.
 
     Args:
         text: The text.
+        markdown: Whether to look for headings at all.
     """
 
-    def __init__(self, text: str) -> None:
-        self._starts: list[int] = []
+    def __init__(self, text: str, *, markdown: bool = True) -> None:
+        found = headings(text) if markdown else []
+        self._starts = [heading.start for heading in found]
         self._above: list[tuple[str, ...]] = []  # of each heading: its ancestors
         self._paths: list[tuple[str, ...]] = []  # and with itself
         stack: list[Heading] = []
-        for heading in headings(text):
+        for heading in found:
             while stack and stack[-1].level >= heading.level:
                 stack.pop()
             self._above.append(tuple(one.title for one in stack))
             stack.append(heading)
             self._paths.append(tuple(one.title for one in stack))
-            self._starts.append(heading.start)
+        bounds = [*self._starts, len(text)]
+        self.sections = [Section(0, 0, bounds[0])] if text[: bounds[0]].strip() else []
+        self.sections += [
+            Section(heading.start, heading.end, end)
+            for heading, end in zip(found, bounds[1:], strict=True)
+        ]
 
     def __bool__(self) -> bool:
         return bool(self._starts)
-
-    @property
-    def longest(self) -> Sequence[str]:
-        """The path with the most characters."""
-        return max(self._paths, key=lambda path: sum(map(len, path)), default=())
 
     def path(self, offset: int) -> Sequence[str]:
         """The headings above ``offset``; one that begins there is no part of its own path."""

@@ -34,21 +34,24 @@ class Splitter:
         self._tokenizer = tokenizer
         self._kind = MarkdownSplitter if markdown else TextSplitter
 
-    def split(self, text: str, tokens: TokenMap, capacity: int, overlap: int) -> list[Piece]:
-        """Cut ``text``.
+    def split(
+        self, text: str, tokens: TokenMap, part: tuple[int, int], capacity: int, overlap: int
+    ) -> list[Piece]:
+        """Cut a part of ``text``.
 
         Args:
             text: The text.
             tokens: Where its tokens stand.
+            part: From which offset to which.
             capacity: Most tokens in a piece, by ``tokens``.
             overlap: Most tokens that neighbours share.
         """
         pieces: list[Piece] = []
-        begin = 0
-        while begin < len(text):
-            end = tokens.after(begin, WINDOW * capacity)
+        begin, last = part
+        while begin < last:
+            end = min(tokens.after(begin, WINDOW * capacity), last)
             found = self._split_window(text[begin:end], begin, tokens, capacity, overlap)
-            if end < len(text) and len(found) > 1 and found[-1][0] > begin:
+            if end < last and len(found) > 1 and found[-1][0] > begin:
                 begin = found[-1][0]  # the last one met the window's end: it is cut again
                 found = found[:-1]
             else:
