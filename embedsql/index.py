@@ -43,6 +43,7 @@ class SemanticIndex:
         name: The index, and the view and function of that name in the database.
         entity: A mapped class or a ``Table`` with a primary key.
         text: Its text column, or columns, by name, joined in this order.
+        template: What is embedded of each chunk, ``{title}: {chunk}`` say.
         model: The embedder: ``sentence-transformers/…``, ``openai:…`` or ``hash:<dims>``.
         dimensions: Length of the vectors. ``None``: the model's own; a migration needs it said.
 
@@ -52,6 +53,7 @@ class SemanticIndex:
     name: str
     entity: Any
     text: str | Sequence[str] = field(kw_only=True)
+    template: str | None = field(default=None, kw_only=True)
     model: str = field(default=DEFAULT_MODEL, kw_only=True)
     dimensions: int | None = field(default=None, kw_only=True)
     backend: Backend = field(default="torch", kw_only=True)
@@ -140,6 +142,7 @@ class SemanticIndex:
             schema=source.table.schema or "public",
             key=source.key_types,
             text=(self.text,) if isinstance(self.text, str) else tuple(self.text),
+            template=self.template,
             dimensions=self.dimensions or self.embedder.space.dimensions,
             model=self.model,
             backend=self.backend,

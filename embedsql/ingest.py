@@ -98,7 +98,12 @@ class Ingest:
         self._embedder = embedder
         self._texts = Texts(index)
         self._vectors = Vectors(index)
-        self._chunker = Chunker(index.spec.chunking, embedder.tokenizer, embedder.max_tokens)
+        self._chunker = Chunker(
+            index.spec.chunking,
+            embedder.tokenizer,
+            embedder.max_tokens,
+            index.spec.parsed_template,
+        )
         self._digest = hashlib.sha256(embedder.space.label.encode() + b"\0")
         self._unwritten = WeakSet[PreparedBatch]()
         self._guard = threading.Lock()
@@ -186,8 +191,8 @@ class Ingest:
         if source.unchanged:
             return PreparedRow(source, None, source.truncated)
         if not source.text:
-            return PreparedRow(source, (), False)
-        chunks, cut = self._chunker.split(source.text, source.heading)
+            return PreparedRow(source, (), source.truncated)
+        chunks, cut = self._chunker.split(source.text, source.heading, source.named)
         pieces = [Piece(chunk, self._hash(chunk)) for chunk in chunks]
         return PreparedRow(source, pieces, cut or source.truncated)
 

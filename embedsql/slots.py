@@ -235,17 +235,6 @@ class Slots:
         fits = self.spec.dimensions * width + 8 <= PLAIN_STORAGE_BYTES
         return "PLAIN" if fits else "EXTERNAL"
 
-    def input_expression(self, source: str) -> sql.Composed:
-        """The text that is embedded of a source row: its columns, joined; '' where blank."""
-        columns = sqlfile.comma(_trimmed(source, name) for name in self.spec.text)
-        return sql.SQL(r"concat_ws(E'\n\n', {})").format(columns)
-
-    def heading_expression(self, source: str) -> sql.Composable:
-        """What every chunk should know of: the first of several columns; '' for a single one."""
-        if len(self.spec.text) == 1:
-            return sql.SQL("''::text")
-        return sql.SQL("coalesce({}, '')").format(_trimmed(source, self.spec.text[0]))
-
     @property
     def lexemes_expression(self) -> sql.Composable:
         """The lexemes of a chunk and its heading; null where the index has no lexical lane."""
@@ -284,12 +273,6 @@ class Slots:
         suffix = sqlfile.raw("::pg_catalog.text" if cast else "")
         column = sqlfile.identifier(name)
         return sql.SQL("OLD.{}{} IS DISTINCT FROM NEW.{}{}").format(column, suffix, column, suffix)
-
-
-def _trimmed(source: str, column: str) -> sql.Composed:
-    return sql.SQL(r"nullif(btrim({}::text, E' \t\n\r\f\x0B'), '')").format(
-        sqlfile.identifier(source, column)
-    )
 
 
 def _is_built_in(sql_type: str) -> bool:

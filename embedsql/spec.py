@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from embedsql.errors import DeclarationError
 from embedsql.naming import MAX_BYTES, ObjectNames
+from embedsql.template import Template
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -41,10 +42,13 @@ class Chunking:
         tokens: Most tokens in a chunk, counted by the model's own tokenizer. ``None``: as many as
             the model reads.
         overlap: Tokens that neighbouring chunks share. ``None``: a quarter of a chunk, at most 64.
+        markdown: Whether texts are Markdown: cut at its structure, each chunk with the path of
+            headings above it. ``None``: those that have a heading.
     """
 
     tokens: int | None = None
     overlap: int | None = None
+    markdown: bool | None = None
 
     def __post_init__(self) -> None:
         if self.tokens is not None and self.tokens < 8:
@@ -92,6 +96,9 @@ class IndexSpec:
         schema: The source table's schema.
         key: The source's primary key, in order.
         text: The text columns, joined in this order with a blank line between, empty ones left out.
+        template: What is embedded of each chunk, ``{title}: {chunk}`` say. The columns it names
+            stand around each chunk, the others are cut into chunks; ``{heading}`` is the path of
+            Markdown headings above the chunk. ``None``: the first of several columns, as a heading.
         model: The embedder, by name: ``sentence-transformers/…``, ``openai:…`` or ``hash:<dims>``.
         dimensions: Length of a vector.
         backend: What runs a ``sentence-transformers/`` model: ``torch``, or ``openvino`` or
@@ -116,6 +123,7 @@ class IndexSpec:
     key: tuple[KeyColumn, ...]
     text: tuple[str, ...]
     dimensions: int
+    template: str | None = None
     schema: str = "public"
     model: str = DEFAULT_MODEL
     backend: Backend = "torch"
@@ -146,6 +154,12 @@ class IndexSpec:
         check_backend(self.backend, self.model)
         self._check_key_names()
         self._check_dimensions()
+        _ = self.parsed_template
+
+    @property
+    def parsed_template(self) -> Template | None:
+        """The template, read."""
+        return None if self.template is None else Template.parse(self.template, self.text)
 
     @property
     def names(self) -> ObjectNames:

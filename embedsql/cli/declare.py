@@ -86,6 +86,10 @@ def add(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="As in SQL: article, app.article.")],
     text: Annotated[list[str], typer.Option("--text", help="A text column; may be repeated.")],
     name: Annotated[str | None, typer.Option(help="Default: <table>_search.")] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(help="What is embedded of each chunk, '{title}: {chunk}' say."),
+    ] = None,
     model: Annotated[str, typer.Option(help="The embedder, by name.")] = DEFAULT_MODEL,
     provider: Annotated[
         Providers | None, typer.Option(help="Where a model named without prefix comes from.")
@@ -110,6 +114,12 @@ def add(
         int | None,
         typer.Option(help="Tokens that neighbouring chunks share. Default: up to 64."),
     ] = None,
+    markdown: Annotated[
+        bool | None,
+        typer.Option(
+            "--markdown/--no-markdown", help="Default: texts that have a heading are Markdown."
+        ),
+    ] = None,
     no_chunking: Annotated[
         bool, typer.Option("--no-chunking", help="One vector a row, of what the model reads.")
     ] = False,
@@ -122,7 +132,7 @@ def add(
     print_sql: PrintSql = False,
 ) -> None:
     """Make a semantic index on an existing table; its rows wait to be embedded."""
-    chunking = _chunking(chunk_tokens, chunk_overlap, no_chunking)
+    chunking = _chunking(chunk_tokens, chunk_overlap, markdown, no_chunking)
     if dimensions is not None and dimensions < 1:
         raise typer.BadParameter("must be at least 1", param_hint="--dimensions")
     full_model = _full_name(model, provider)
@@ -143,6 +153,7 @@ def add(
                 schema=source.schema,
                 key=source.key,
                 text=tuple(text),
+                template=template,
                 dimensions=found,
                 model=full_model,
                 backend=backend.value,
@@ -210,15 +221,17 @@ def _full_name(model: str, provider: Providers | None) -> str:
     return model if model.startswith(prefix) else prefix + model
 
 
-def _chunking(tokens: int | None, overlap: int | None, whole: bool) -> Chunking | None:
-    if whole and (tokens is not None or overlap is not None):
+def _chunking(
+    tokens: int | None, overlap: int | None, markdown: bool | None, whole: bool
+) -> Chunking | None:
+    if whole and (tokens, overlap, markdown) != (None, None, None):
         raise typer.BadParameter(
-            "excludes --chunk-tokens and --chunk-overlap", param_hint="--no-chunking"
+            "excludes --chunk-tokens, --chunk-overlap and --markdown", param_hint="--no-chunking"
         )
     if whole:
         return None
     try:
-        return Chunking(tokens, overlap)
+        return Chunking(tokens, overlap, markdown)
     except DeclarationError as error:
         raise typer.BadParameter(str(error), param_hint="--chunk-tokens") from error
 

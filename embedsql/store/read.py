@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import psycopg
 
 from embedsql import sqlfile
 from embedsql.changelog import Batch
+from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
@@ -20,12 +21,16 @@ class SourceText:
 
     Attributes:
         place: Position of its key in the batch, from 0.
-        input_hash: Of the whole text, taken by the server.
+        input_hash: Of all text columns, whole, and the template, taken by the server.
         unchanged: Whether the stored chunks were made of this very text; it is not sent then.
         chunks: Stored chunks; counts only where unchanged.
-        text: Up to the declared number of characters; '' where blank or unchanged.
-        heading: What the text begins with, the first of several columns; '' for a single column.
-        truncated: Whether the text goes on beyond what was sent, or did so when it was stored.
+        text: What is cut into chunks, up to the declared number of characters; '' where blank or
+            unchanged.
+        heading: What the text begins with, the first of several columns; '' for a single column
+            and where there is a template.
+        named: The columns that the template names. ``None``: there is no template, or the text
+            consists of these columns, since the others are blank.
+        truncated: Whether a column goes on beyond what was sent, or did so when it was stored.
     """
 
     place: int
@@ -34,6 +39,7 @@ class SourceText:
     chunks: int
     text: str
     heading: str
+    named: Mapping[str, str] | None
     truncated: bool
 
 
@@ -41,15 +47,18 @@ class Texts:
     """Reads the source of one index."""
 
     def __init__(self, index: RegisteredIndex) -> None:
-        slots = Slots(index.spec, index.names)
+        slots, inputs = Slots(index.spec, index.names), Inputs(index.spec)
         self._most = index.spec.max_characters
+        self._named = inputs.context_columns if index.spec.template is not None else None
         self._read = sqlfile.statement(
             __package__,
             "read.sql",
             key_parameters=slots.key_parameters,
             key_columns=slots.key_columns,
-            input=slots.input_expression("s"),
-            heading=slots.heading_expression("s"),
+            input_hash=inputs.hash,
+            text=inputs.text,
+            context=inputs.context,
+            too_long=inputs.too_long,
             source=slots.source,
             key_match=slots.key_match("s", "c"),
             row=slots.row,
@@ -61,9 +70,8 @@ class Texts:
         with connection.transaction():
             # a row hidden by a policy must be an error: it would be taken for a deleted one
             connection.execute("SET LOCAL row_security = off")
-            values: dict[str, Any] = {**batch.key_arrays(), "most": self._most}
-            found = connection.execute(self._read, values).fetchall()
-        return [_source_text(row) for row in found]
+            found = connection.execute(self._read, batch.key_arrays()).fetchall()
+        return [self._source_text(row) for row in found]
 
     def reusable(
         self, connection: psycopg.Connection, content_hashes: Iterable[bytes]
@@ -75,15 +83,22 @@ class Texts:
         cursor = connection.execute(self._reusable, {"hashes": hashes}, binary=True)
         return {bytes(content_hash): vector.to_numpy() for content_hash, vector in cursor}
 
-
-def _source_text(row: tuple[Any, ...]) -> SourceText:
-    place, input_hash, unchanged, chunks, was_truncated, text, too_long, heading = row
-    return SourceText(
-        place - 1,
-        bytes(input_hash),
-        unchanged,
-        chunks,
-        text,
-        heading if len(heading) < len(text) else "",
-        too_long or (unchanged and was_truncated),
-    )
+    def _source_text(self, row: tuple[Any, ...]) -> SourceText:
+        place, input_hash, unchanged, chunks, was_truncated, text, context, too_long = row
+        heading, named = "", None
+        if self._named is None:
+            heading = context[0] if context and len(context[0]) < len(text) else ""
+        elif text:
+            named = dict(zip(self._named, context, strict=True))
+        else:
+            text = "\n\n".join(value for value in context if value)
+        return SourceText(
+            place - 1,
+            bytes(input_hash),
+            unchanged,
+            chunks,
+            text[: self._most],
+            heading,
+            named,
+            too_long or len(text) > self._most or (unchanged and was_truncated),
+        )

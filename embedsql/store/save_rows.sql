@@ -6,7 +6,7 @@ WITH claimed AS MATERIALIZED (
         %(truncated)b::boolean[], %(kept)b::boolean[]) AS m (place, input_hash, chunks, truncated, kept)
 ), current AS MATERIALIZED (
     -- MATERIALIZED, and joined by key: else the planner may hash every text of the whole source
-    SELECT c.place, sha256(convert_to({input}, 'UTF8')) AS input_hash
+    SELECT c.place, {input_hash} AS input_hash
     FROM claimed AS c JOIN {source} AS s ON {key_match}
 ), agreed AS MATERIALIZED (
     -- the text is still the one that was embedded, and chunks that are kept are still there

@@ -14,6 +14,7 @@ from psycopg import sql
 from embedsql import sqlfile
 from embedsql.changelog import Batch, ChangeLog
 from embedsql.chunking import Chunk
+from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 from embedsql.store.arrays import VectorArray
@@ -237,7 +238,7 @@ def _filled(name: str, slots: Slots) -> sql.Composed:
         row=slots.row,
         chunk=slots.chunk,
         source=slots.source,
-        input=slots.input_expression("s"),
+        input_hash=Inputs(slots.spec).hash,
         key_parameters=slots.key_parameters,
         key_columns=slots.key_columns,
         agreed_key=slots.own_key_of("a"),

@@ -8,6 +8,7 @@ from functools import partial
 import psycopg
 
 from embedsql import sqlfile
+from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
@@ -54,12 +55,13 @@ def verify_index(
         index: The index.
         repair: Log again what is wrong and not logged yet, for a worker to mend.
     """
-    slots = Slots(index.spec, index.names)
+    slots, inputs = Slots(index.spec, index.names), Inputs(index.spec)
     findings = _file(
         "findings.sql",
         source=slots.source,
         source_key_as_own=slots.source_key_as_own("s"),
-        input=slots.input_expression("s"),
+        input_hash=inputs.hash,
+        blank=inputs.blank,
         key_columns=slots.key_columns,
         chunk=slots.chunk,
         row=slots.row,

@@ -1,11 +1,10 @@
 -- Every key that the source or our tables know, with what is there and what should be.
 WITH expected AS (
-    SELECT *, sha256(convert_to(input, 'UTF8')) AS input_hash
-    FROM (SELECT {source_key_as_own}, {input} AS input FROM {source} AS s) AS s
+    SELECT {source_key_as_own}, {input_hash} AS input_hash, {blank} AS blank FROM {source} AS s
 ), stored AS (
     SELECT {key_columns}, count(*) AS chunks FROM {chunk} GROUP BY {key_columns}
 ), compared AS (
-    SELECT {key_columns}, e.input IS NOT NULL AS in_source, coalesce(e.input, '') = '' AS blank,
+    SELECT {key_columns}, e.input_hash IS NOT NULL AS in_source, coalesce(e.blank, true) AS blank,
            coalesce(s.chunks, 0) AS chunks, r.version IS NOT NULL AS in_rows,
            r.input_hash IS NOT DISTINCT FROM e.input_hash AND r.chunks = s.chunks AS agrees
     FROM expected AS e

@@ -40,6 +40,8 @@ def refused(embedsql: Embedsql, *arguments: str) -> str:
         ((*ADD, "--lexical", "klingon"), "no text-search configuration 'klingon'"),
         ((*ADD, "--name", "article"), "the name 'article' is taken"),
         ((*ADD, "--name", "n" * 64), "longer than 63 bytes"),
+        ((*ADD, "--template", "{title}: {chunk}"), "it may name: body, chunk, heading"),
+        ((*ADD, "--template", "about"), "must say {chunk} once"),
         (("drop", "nosuch"), "no semantic index 'nosuch'"),
         (("search", "nosuch", "x"), "no semantic index 'nosuch'"),
     ],

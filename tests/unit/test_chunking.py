@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from embedsql import Chunking
+from embedsql import Chunking, ConfigurationError
 from embedsql.chunking import Chunk, Chunker
+from embedsql.template import Template
 
 
 def byte_tokenizer() -> Tokenizer:
@@ -108,6 +110,119 @@ def test_a_heading_is_repeated_on_later_chunks_only(body: str, chunking: Chunkin
     for chunk in chunks[1:]:
         assert chunk.heading == "Title"
         assert chunk.content == f"Title\n\n{chunk.text}"
+
+
+def test_a_markdown_chunk_knows_the_headings_above_it() -> None:
+    text = "\n\n".join(
+        f"# Part {part}\n\n## Section {part}.{section}\n\n{'Plain words follow. ' * 40}"
+        for part in range(3)
+        for section in range(2)
+    )
+    chunks, _ = Chunker(Chunking(tokens=60, overlap=0), WORDS, None).split(text)
+
+    for chunk in chunks:
+        above = text[: chunk.start]
+        part, section = above.rfind("# Part"), above.rfind("## Section")
+        if chunk.text.startswith("#"):
+            continue
+        path = f"{text[part + 2 : part + 8]} > {text[section + 3 : section + 14]}"
+        assert chunk.content == f"{path}\n\n{chunk.text}"
+    assert sum(not chunk.text.startswith("#") for chunk in chunks) >= 3
+
+
+def test_markdown_can_be_declared_and_denied() -> None:
+    text = "# Title\n\n" + "Some plain words follow here. " * 30
+    for markdown, expected in ((None, "Title"), (True, "Title"), (False, "")):
+        chunking = Chunking(tokens=40, overlap=0, markdown=markdown)
+        chunks, _ = Chunker(chunking, WORDS, None).split(text)
+        assert {chunk.heading for chunk in chunks[1:]} == {expected}
+
+
+def test_a_heading_that_is_the_title_is_not_said_twice() -> None:
+    text = "Guide\n\n# Guide\n\n## Install\n\n" + "Some plain words follow here. " * 30
+    chunks, _ = Chunker(Chunking(tokens=40, overlap=0), WORDS, None).split(text, "Guide")
+
+    assert chunks[-1].content == f"Guide\n\nInstall\n\n{chunks[-1].text}"
+
+
+def test_a_long_path_keeps_its_end() -> None:
+    text = f"# {'far ' * 9}\n\n## near\n\n" + "Some plain words follow here. " * 30
+    chunks, _ = Chunker(Chunking(tokens=30, overlap=0), WORDS, None).split(text)
+
+    assert chunks[-1].heading == "near"
+
+
+def test_a_template_stands_around_every_chunk() -> None:
+    template = Template.parse("{title}: {chunk} ({author})", ("title", "author", "body"))
+    chunker = Chunker(Chunking(tokens=40, overlap=0), WORDS, None, template)
+    body = "Some plain words follow here. " * 30
+    chunks, truncated = chunker.split(body, named={"title": "Guide", "author": "Ann"})
+
+    assert len(chunks) > 4
+    assert not truncated
+    for chunk in chunks:
+        assert chunk.content == f"Guide: {chunk.text} (Ann)"
+        assert body[chunk.start :].startswith(chunk.text)
+    short, _ = chunker.split("short", named={"title": "Guide", "author": "Ann"})
+    assert [chunk.content for chunk in short] == ["Guide: short (Ann)"]
+
+
+def test_a_template_says_where_the_headings_go() -> None:
+    body = "# Install\n\n" + "Some plain words follow here. " * 30
+    chunking = Chunking(tokens=40, overlap=0)
+    for words, expected in (
+        ("{title} ({heading}): {chunk}", "Guide (Install): "),
+        ("{title}: {chunk}", "Guide: Install\n\n"),
+    ):
+        template = Template.parse(words, ("title", "body"))
+        chunks, _ = Chunker(chunking, WORDS, None, template).split(body, named={"title": "Guide"})
+        assert chunks[-1].content == expected + chunks[-1].text
+
+
+def test_a_value_too_long_for_a_template_is_cut_between_tokens_and_counted() -> None:
+    template = Template.parse("{title} by {author}: {chunk}", ("title", "author", "body"))
+    chunker = Chunker(Chunking(tokens=30, overlap=0), WORDS, None, template)
+    title = " ".join(f"w{number}" for number in range(50))
+    chunks, truncated = chunker.split("words " * 100, named={"title": title, "author": "Ann"})
+
+    assert truncated
+    assert {chunk.before for chunk in chunks} == {"w0 w1 w2 w3 w4 w5 w6 by Ann: "}
+    assert max(count(WORDS, chunk.content) for chunk in chunks) <= 30
+    assert uncovered("words " * 100, chunks).strip() == ""
+
+
+def test_without_chunking_a_template_stands_around_the_whole_text() -> None:
+    template = Template.parse("{title}: {chunk}", ("title", "body"))
+    chunks, truncated = Chunker(None, WORDS, 3, template).split("one two", named={"title": "T"})
+
+    assert [chunk.content for chunk in chunks] == ["T: one two"]
+    assert truncated  # the colon is a token too
+
+
+def test_a_template_of_too_many_words_is_refused() -> None:
+    template = Template.parse("one two three four five six {chunk}", ("body",))
+    with pytest.raises(ConfigurationError, match="6 tokens, more than a third of a chunk of 16"):
+        Chunker(Chunking(tokens=16, overlap=0), WORDS, None, template)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    title=texts,
+    body=solid_texts,
+    chunking=chunkings,
+    tokenizer=tokenizers,
+    words=st.sampled_from(["{title}{chunk}", "{title}: {chunk}", "{chunk} {title}"]),
+)
+def test_no_chunk_exceeds_the_capacity_with_its_template(
+    title: str, body: str, chunking: Chunking, tokenizer: Tokenizer, words: str
+) -> None:
+    template = Template.parse(words, ("title", "body"))
+    chunker = Chunker(chunking, tokenizer, None, template)
+    chunks, truncated = chunker.split(body, named={"title": title})
+
+    assert all(count(tokenizer, chunk.content) <= chunker.capacity for chunk in chunks)
+    assert uncovered(body, chunks).strip() == ""
+    assert truncated or all(title.strip() in chunk.content for chunk in chunks)
 
 
 def test_a_heading_longer_than_a_third_of_a_chunk_is_not_repeated() -> None:

@@ -32,6 +32,7 @@ def test_defaults_are_the_default_model_hnsw_english_and_chunks() -> None:
     assert plain.hnsw == Hnsw(m=16, ef_construction=64)
     assert plain.lexical == "english"
     assert plain.chunking == Chunking()
+    assert plain.template is None
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,7 @@ def test_vector_type_follows_the_quantization(quantization: str, expected: str) 
         ({"dimensions": 16_001, "index": "none"}, "16001 dimensions"),
         ({"dimensions": 2001}, "at most 2000"),
         ({"dimensions": 4001, "quantization": "halfvec"}, "at most 4000"),
+        ({"template": "{title}"}, "must say {chunk} once"),
         ({"name": ""}, "needs a name"),
         ({"name": "a\0b"}, "NUL"),
         ({"name": "n" * 64}, "63 bytes"),
@@ -153,7 +155,14 @@ specs = st.builds(
     index=st.sampled_from(["hnsw", "none"]),
     hnsw=st.builds(Hnsw, m=st.integers(2, 100), ef_construction=st.integers(200, 1000)),
     lexical=st.none() | names,
-    chunking=st.none() | st.builds(Chunking, tokens=st.integers(128), overlap=st.integers(0, 64)),
+    chunking=st.none()
+    | st.builds(
+        Chunking,
+        tokens=st.integers(128),
+        overlap=st.integers(0, 64),
+        markdown=st.none() | st.booleans(),
+    ),
+    template=st.none() | st.just("about it: {chunk}"),
     notify=st.booleans(),
 )
 
@@ -163,3 +172,10 @@ def test_json_gives_the_same_declaration_back(declared: IndexSpec) -> None:
     stored = json.loads(json.dumps(declared.to_json()))
 
     assert IndexSpec.from_json(stored) == declared
+
+
+def test_a_declaration_stored_before_there_were_templates_is_read() -> None:
+    stored = spec().to_json()
+    del stored["template"], stored["chunking"]["markdown"]
+
+    assert IndexSpec.from_json(stored) == spec()

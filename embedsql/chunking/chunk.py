@@ -1,0 +1,37 @@
+"""What a text is cut into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One piece of a row's text.
+
+    Attributes:
+        start: Offset of its first character in the row's text.
+        text: The piece, as it stands there.
+        before: Put before it for the model: title, headings, a template's words.
+        after: Likewise, after it.
+    """
+
+    start: int
+    text: str
+    before: str = ""
+    after: str = ""
+
+    @property
+    def content(self) -> str:
+        """What is embedded."""
+        return f"{self.before}{self.text}{self.after}"
+
+    @property
+    def heading(self) -> str:
+        """What is put around the piece, for the lexemes."""
+        return f"{self.before} {self.after}".strip()
+
+    @property
+    def end(self) -> int:
+        """Offset of the character after its last."""
+        return self.start + len(self.text)
