@@ -5,28 +5,17 @@ The only place that knows how the source's key columns (``id``) and ours (``key_
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 
 from psycopg import sql
 
 from embedsql import sqlfile
-from embedsql.naming import CHANNEL, ObjectNames, key_columns
+from embedsql.naming import ObjectNames, key_columns
 from embedsql.spec import IndexSpec
 
 # a vector that is kept in its row is read five times faster than one moved to TOAST; a row must
 # fit an 8 kB page, so the widest stay out of line
 PLAIN_STORAGE_BYTES = 4096
-# a transaction that inserts more leaves the rest to a backfill, whose pass over a table of millions
-# should be worth it
-LOGGED_INSERTS = 1000
-BUILT_IN_KEY_TYPES = frozenset(
-    {
-        *("smallint", "integer", "bigint", "numeric", "real", "double precision", "oid", "boolean"),
-        *("uuid", "text", "character varying", "bytea", "inet"),
-        *("date", "timestamp without time zone", "timestamp with time zone"),
-    }
-)
 
 
 class Slots:
@@ -149,7 +138,7 @@ class Slots:
         return sqlfile.comma(
             sql.SQL("{}{}").format(
                 sqlfile.identifier(source, column.name),
-                sqlfile.raw("" if _is_built_in(column.type) else "::text"),
+                sqlfile.raw("" if column.is_built_in else "::text"),
             )
             for column in self.spec.key
         )
@@ -159,7 +148,7 @@ class Slots:
         given = sqlfile.comma(
             sql.SQL("{}::text::{}").format(
                 sql.Placeholder(f"after_{place}"),
-                sqlfile.raw(column.type if _is_built_in(column.type) else "text"),
+                sqlfile.raw(column.type if column.is_built_in else "text"),
             )
             for place, column in enumerate(self.spec.key, 1)
         )
@@ -174,58 +163,6 @@ class Slots:
         return sqlfile.conjunction(
             sql.SQL("{} = {}").format(sqlfile.identifier(left, own), sqlfile.identifier(right, own))
             for own in self.own_key
-        )
-
-    @cached_property
-    def key_changed(self) -> sql.Composed:
-        """Whether an update changed the key."""
-        return sql.SQL(" OR ").join(
-            self._distinct(column.name, cast=not _is_built_in(column.type))
-            for column in self.spec.key
-        )
-
-    @cached_property
-    def changed(self) -> sql.Composed:
-        """Whether an update changed the key or a text column.
-
-        Cast to text: an operator of a type outside ``pg_catalog`` (citext, a domain's) cannot be
-        written with its schema in ``IS DISTINCT FROM``, and a dump restores with an empty
-        search_path.
-        """
-        texts = sql.SQL(" OR ").join(self._distinct(name, cast=True) for name in self.spec.text)
-        return sql.SQL("{} OR {}").format(self.key_changed, texts)
-
-    @cached_property
-    def few_inserted(self) -> sql.Composed:
-        """Whether a transaction logs this inserted row; counts it, in dots.
-
-        CASE keeps the order: once the setting is 'on', nothing writes it.
-        """
-        return sql.SQL(
-            "CASE WHEN {many} THEN false ELSE pg_catalog.set_config({name}, CASE WHEN "
-            "pg_catalog.length(pg_catalog.current_setting({name}, true)) >= {most} THEN 'on' "
-            "ELSE pg_catalog.concat(pg_catalog.current_setting({name}, true), '.') END, true) "
-            "<> 'on' END"
-        ).format(
-            many=self.many_inserted,
-            name=sqlfile.literal(self.names.inserted_setting),
-            most=sqlfile.literal(LOGGED_INSERTS),
-        )
-
-    @cached_property
-    def many_inserted(self) -> sql.Composed:
-        """Whether a transaction has left inserted rows to a backfill."""
-        return sql.SQL("pg_catalog.current_setting({}, true) IS NOT DISTINCT FROM 'on'").format(
-            sqlfile.literal(self.names.inserted_setting)
-        )
-
-    @cached_property
-    def wake(self) -> sql.Composable:
-        """A hint to idle workers; the same notification is sent once in a transaction."""
-        if not self.spec.notify:
-            return sql.SQL("NULL;")
-        return sql.SQL("PERFORM pg_notify({}, {});").format(
-            sqlfile.literal(CHANNEL), sqlfile.literal(self.spec.name)
         )
 
     @property
@@ -267,17 +204,6 @@ class Slots:
             )
             for column in self.spec.key
         )
-
-    @staticmethod
-    def _distinct(name: str, *, cast: bool) -> sql.Composed:
-        suffix = sqlfile.raw("::pg_catalog.text" if cast else "")
-        column = sqlfile.identifier(name)
-        return sql.SQL("OLD.{}{} IS DISTINCT FROM NEW.{}{}").format(column, suffix, column, suffix)
-
-
-def _is_built_in(sql_type: str) -> bool:
-    """Whether every search_path finds the operators of a key's type, its length set aside."""
-    return re.sub(r"\(.*?\)", "", sql_type) in BUILT_IN_KEY_TYPES
 
 
 def dollar_quoted(body: str) -> sql.SQL:

@@ -7,6 +7,7 @@ One frozen ``IndexSpec`` is what DDL, trigger, worker and search derive from; a 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -26,12 +27,26 @@ HNSW_DIMENSIONS: dict[str, int] = {"none": 2000, "halfvec": 4000}
 STORABLE_DIMENSIONS = 16000
 
 
+BUILT_IN_TYPES = frozenset(
+    {
+        *("smallint", "integer", "bigint", "numeric", "real", "double precision", "oid", "boolean"),
+        *("uuid", "text", "character varying", "bytea", "inet"),
+        *("date", "timestamp without time zone", "timestamp with time zone"),
+    }
+)
+
+
 @dataclass(frozen=True)
 class KeyColumn:
     """One column of the source's primary key, with its SQL type as ``format_type`` prints it."""
 
     name: str
     type: str
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether every search_path finds its operators; the length is no part of a type."""
+        return re.sub(r"\(.*?\)", "", self.type) in BUILT_IN_TYPES
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,18 @@ from functools import partial
 from psycopg import sql
 
 from embedsql import sqlfile
+from embedsql.ddl.triggers import EVENTS, trigger_events, trigger_names, trigger_statements
 from embedsql.naming import ObjectNames
-from embedsql.slots import Slots, dollar_quoted
+from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
 
-EVENTS = ("insert", "bulk_insert", "update", "delete", "truncate")
+__all__ = [
+    "EVENTS",
+    "create_statements",
+    "drop_statements",
+    "trigger_events",
+    "vector_index_statement",
+]
 
 _file = partial(sqlfile.statement, __name__)
 _script = partial(sqlfile.script, __name__)
@@ -33,7 +40,6 @@ def create_statements(
         partitioned: Whether the source is a partitioned table, which needs row triggers.
     """
     slots = Slots(spec)
-    by_row = partitioned or spec.replicated
     statements = _texts(_tables(spec, slots, space))
     if spec.lexical is not None:
         statements += _texts(
@@ -43,15 +49,7 @@ def create_statements(
                 chunk=slots.chunk,
             )
         )
-    for event in trigger_events(spec, partitioned=partitioned):
-        statements += _trigger_function(spec, slots, event, by_row)
-    return statements + _texts(_triggers(spec, slots, by_row))
-
-
-def trigger_events(spec: IndexSpec, *, partitioned: bool) -> tuple[str, ...]:
-    """The events for which the source has a trigger; where all are by row, no bulk inserts."""
-    by_row = partitioned or spec.replicated
-    return tuple(event for event in EVENTS if not (by_row and event == "bulk_insert"))
+    return statements + _texts(trigger_statements(slots, partitioned=partitioned))
 
 
 def drop_statements(spec: IndexSpec) -> list[str]:
@@ -68,7 +66,7 @@ def drop_statements(spec: IndexSpec) -> list[str]:
             batch=slots.batch,
             log=slots.log,
             name=sqlfile.literal(spec.name),
-            **_trigger_slots(slots),
+            **trigger_names(slots),
         )
     )
 
@@ -125,46 +123,6 @@ def _tables(spec: IndexSpec, slots: Slots, space: str | None) -> list[sql.Compos
         row_name=sqlfile.literal(names.row),
         chunk_name=sqlfile.literal(names.chunk),
     )
-
-
-def _triggers(spec: IndexSpec, slots: Slots, by_row: bool) -> list[sql.Composed]:
-    fill = {"source": slots.source, "changed": slots.changed, **_trigger_slots(slots)}
-    if not by_row:
-        few, many = slots.few_inserted, slots.many_inserted
-        return _script("triggers.sql", few_inserted=few, many_inserted=many, **fill)
-    statements = _script("triggers_by_row.sql", **fill)
-    return statements + (_script("always.sql", **fill) if spec.replicated else [])
-
-
-def _trigger_function(spec: IndexSpec, slots: Slots, event: str, by_row: bool) -> list[str]:
-    body = _file(
-        "body_delete_row.sql" if by_row and event == "delete" else f"body_{event}.sql",
-        log=slots.log,
-        row=slots.row,
-        chunk=slots.chunk,
-        name=sqlfile.literal(spec.name),
-        key_columns=slots.key_columns,
-        source_key=slots.source_key_of("c"),
-        new_key=slots.qualified_key("NEW"),
-        old_key=slots.qualified_key("OLD"),
-        key_changed=slots.key_changed,
-        wake=slots.wake,
-    )
-    return _texts(
-        _script(
-            "trigger_function.sql",
-            function=sqlfile.kit(slots.names.trigger_function(event)),
-            body=dollar_quoted(sqlfile.text(body)),
-        )
-    )
-
-
-def _trigger_slots(slots: Slots) -> dict[str, sql.Composable]:
-    found: dict[str, sql.Composable] = {}
-    for event in EVENTS:
-        found[f"{event}_trigger"] = sqlfile.identifier(slots.names.trigger(event))
-        found[f"{event}_function"] = sqlfile.kit(slots.names.trigger_function(event))
-    return found
 
 
 def _texts(statements: list[sql.Composed]) -> list[str]:

@@ -9,8 +9,8 @@ import pytest
 
 from embedsql import registry
 from embedsql.changelog import Backfill, Batch, ChangeLog
+from embedsql.ddl.triggers import LOGGED_INSERTS
 from embedsql.registry import RegisteredIndex, find_index
-from embedsql.slots import LOGGED_INSERTS
 from tests.factories import (
     HandWorker,
     add_index,
