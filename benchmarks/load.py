@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import threading
 import time
@@ -19,9 +20,14 @@ WRITERS = 3
 FIRST_KEYS, MOST_KEYS = 500, 4000  # of one writer, at the beginning and after GROWTH_SECONDS
 GROWTH_SECONDS = 60.0
 FIRST_PAUSE, LAST_PAUSE = 0.05, 0.01
-TEXTS = texts(1000, characters=200)
 KINDS = ("insert", "edit", "blank", "delete", "rekey", "rollback")
 WEIGHTS = (40, 30, 3, 15, 10, 2)
+
+
+@functools.cache
+def bodies() -> list[str]:
+    """Texts for the load; made when asked for, since a worker's process imports this, too."""
+    return texts(1000, characters=200)
 
 
 @contextlib.contextmanager
@@ -75,14 +81,13 @@ def _change(
     """One transaction on a few of the writer's own keys."""
     some = [first + key for key in chance.sample(range(keys), chance.randint(1, 20))]
     if kind in ("insert", "rollback"):
-        bodies = chance.choices(TEXTS, k=len(some))
         connection.execute(
             "INSERT INTO article (id, body) SELECT * FROM unnest(%s::bigint[], %s::text[]) "
             "ON CONFLICT (id) DO UPDATE SET body = EXCLUDED.body",
-            [some, bodies],
+            [some, chance.choices(bodies(), k=len(some))],
         )
     elif kind in ("edit", "blank"):
-        body = chance.choice(TEXTS) if kind == "edit" else ""
+        body = chance.choice(bodies()) if kind == "edit" else ""
         for key in some[:5]:
             connection.execute("UPDATE article SET body = %s WHERE id = %s", [body, key])
     elif kind == "delete":
