@@ -10,147 +10,36 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import random
 import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
+from benchmarks.fault_stage import MEASURED_ROWS, QUICK, FaultStage, Sizes
 from benchmarks.load import bodies, unruly_load
 from benchmarks.report import write_report
 from benchmarks.stage import embedded_server, make_article
 from benchmarks.workers import start_worker
 from embedsql.database import connect, conninfo
-from embedsql.embedded import EmbeddedServer
-from embedsql.embedders.hashing import HashEmbedder
 from embedsql.errors import ConnectionFailedError
-from embedsql.registry import find_index
-from embedsql.verify import Verdict, verify_index
 
 GOALS = {
     "floor": {"lost": 0, "throughput after / before": 0.9},
     "goal": {"lost": 0, "throughput after / before": 0.98},
 }
-ROUNDS = 5
-MEASURED_ROWS, EACH = 3000, 100  # inserted so many a statement
 BACKLOG_EACH = 200  # rows for each worker killed
 MAX_CONNECTIONS = 40
-SETTLE_SECONDS = 240.0
-EMBEDDER = HashEmbedder("hash:64")
 BACKENDS = """SELECT pid FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name <> 'hog'"""
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How much of each fault."""
-
-    worker_kills: int = 200
-    server_kills: int = 20
-    terminate_seconds: float = 20.0
-    exhausted_seconds: float = 15.0
-
-
-QUICK = Sizes(20, 3, 5.0, 5.0)
-
-
-class Stage:
-    """A server with two tables, the load's and the measured one, and workers that are restarted."""
-
-    def __init__(self, server: EmbeddedServer, sizes: Sizes) -> None:
-        self.server = server
-        self.sizes = sizes
-        self.info = conninfo(server.url)
-        self.chance = random.Random(3)
-        self.workers = [start_worker(self.info)]
-
-    def close(self) -> None:
-        """End the workers."""
-        for worker in self.workers:
-            worker.terminate()
-            worker.join()
-
-    def throughput(self) -> tuple[list[float], list[float]]:
-        """Seconds from the first insert until the last vector, of rounds of the same load.
-
-        Beside them, of the same rounds, of a control: the same rows into a table without an index,
-        and through the embedder alone. It tells how busy the machine was with other things.
-        """
-        ours, control = [], []
-        with self._patient() as connection:
-            for _ in range(ROUNDS):
-                connection.execute("TRUNCATE measured, bare")
-                control.append(self._insert(connection, "bare"))
-                ours.append(self._insert(connection, "measured"))
-        return ours, control
-
-    def _insert(self, connection: psycopg.Connection, table: str) -> float:
-        statement = sql.SQL(
-            "INSERT INTO {} (id, body) "
-            "SELECT n, n || %s FROM generate_series(%s::int, %s) AS n RETURNING body"
-        ).format(sql.Identifier(table))
-        started = time.perf_counter()
-        for first in range(0, MEASURED_ROWS, EACH):
-            values = [self.chance.choice(bodies()), first, first + EACH - 1]
-            rows = connection.execute(statement, values).fetchall()
-            if table == "bare":
-                EMBEDDER.embed_documents([body for (body,) in rows])
-        if table == "measured":
-            while connection.execute("SELECT FROM measured_search").rowcount < MEASURED_ROWS:
-                self._check_time(started)
-                time.sleep(0.02)
-        return time.perf_counter() - started
-
-    def verdict(self) -> Verdict:
-        """Of the load's table, once nothing waits any more."""
-        started = time.perf_counter()
-        with self._patient() as connection:
-            while True:
-                found = verify_index(connection, find_index(connection, "article_search"))
-                if not found.pending:
-                    return found
-                self._check_time(started)
-                time.sleep(0.5)
-
-    def recovery(self) -> float:
-        """Seconds until a row inserted now is in the index."""
-        started = time.perf_counter()
-        with self._patient() as connection:
-            connection.execute("TRUNCATE measured")
-            connection.execute("INSERT INTO measured (id, body) VALUES (-1, 'after the fault')")
-            while not connection.execute("SELECT FROM measured_search").rowcount:
-                self._check_time(started)
-                time.sleep(0.02)
-        return time.perf_counter() - started
-
-    @staticmethod
-    def _check_time(started: float) -> None:
-        if time.perf_counter() - started > SETTLE_SECONDS:
-            raise TimeoutError("the worker does not get on")
-
-    @contextlib.contextmanager
-    def _patient(self) -> Iterator[psycopg.Connection]:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                connection = connect(self.info, application_name="measure")
-                break
-            except ConnectionFailedError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
-        with connection:
-            yield connection
-
-
-def kill_workers(stage: Stage) -> dict[str, Any]:
+def kill_workers(stage: FaultStage) -> dict[str, Any]:
     """Two at a time, one killed as soon as it holds a batch, or a moment later, or at any time."""
     stage.workers.append(start_worker(stage.info))
     held = 0
@@ -191,7 +80,7 @@ def holds_batch(connection: psycopg.Connection, pid: int | None) -> bool:
     return connection.execute(statement, [f"%:{pid}:%"]).rowcount > 0
 
 
-def kill_server(stage: Stage) -> dict[str, Any]:
+def kill_server(stage: FaultStage) -> dict[str, Any]:
     """The postmaster and all its children, and a start that recovers from the log."""
     for _ in range(stage.sizes.server_kills):
         time.sleep(stage.chance.uniform(0.5, 2.0))
@@ -216,7 +105,7 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def terminate_backends(stage: Stage) -> dict[str, Any]:
+def terminate_backends(stage: FaultStage) -> dict[str, Any]:
     """Any client's connection, five a second."""
     terminated = 0
     deadline = time.monotonic() + stage.sizes.terminate_seconds
@@ -230,7 +119,7 @@ def terminate_backends(stage: Stage) -> dict[str, Any]:
     return {"terminated": terminated}
 
 
-def exhaust_connections(stage: Stage) -> dict[str, Any]:
+def exhaust_connections(stage: FaultStage) -> dict[str, Any]:
     """Take every connection there is, those of worker and writers, too, and keep them."""
     hogs: list[psycopg.Connection] = []
     refused = 0
@@ -250,7 +139,7 @@ def exhaust_connections(stage: Stage) -> dict[str, Any]:
     return {"held": len(hogs), "found none left": refused}
 
 
-FAULTS: dict[str, Callable[[Stage], dict[str, Any]]] = {
+FAULTS: dict[str, Callable[[FaultStage], dict[str, Any]]] = {
     "worker killed": kill_workers,
     "server killed": kill_server,
     "backends terminated": terminate_backends,
@@ -258,7 +147,7 @@ FAULTS: dict[str, Callable[[Stage], dict[str, Any]]] = {
 }
 
 
-def run_fault(stage: Stage, number: int, fault: Callable[[Stage], dict[str, Any]]) -> Any:
+def run_fault(stage: FaultStage, number: int, fault: Callable[[FaultStage], dict[str, Any]]) -> Any:
     """The load before, the fault under the unruly one, the verdict, the load after."""
     before, control_before = stage.throughput()
     worker = stage.workers[0]
@@ -306,7 +195,7 @@ def main() -> None:
             connection.execute("CREATE TABLE bare (id bigint PRIMARY KEY, body text)")
         server.stop()
         server.start()
-        stage = Stage(server, sizes)
+        stage = FaultStage(server, sizes)
         try:
             for number, (name, fault) in enumerate(FAULTS.items()):
                 print(f"{name} …", file=sys.stderr)
