@@ -5,7 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("quality", "ingest", "triggers", "transactions", "freshness")
+BENCHMARKS = (
+    "quality",
+    "chunking",
+    "huge_text",
+    "ingest",
+    "triggers",
+    "transactions",
+    "freshness",
+)
 
 
 def main() -> int:

@@ -105,7 +105,7 @@ def test_a_name_that_is_not_valid_text_is_refused() -> None:
         ({"tokens": 100, "overlap": 51}, "at most 50"),
     ],
 )
-def test_chunking_that_makes_no_sense_is_refused(options: dict[str, int], complaint: str) -> None:
+def test_chunking_that_makes_no_sense_is_refused(options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(DeclarationError, match=complaint):
         Chunking(**options)
 
