@@ -7,6 +7,8 @@ import sys
 
 BENCHMARKS = (
     "quality",
+    "chunking",
+    "huge_text",
     "ingest",
     "pipeline",
     "queue",
