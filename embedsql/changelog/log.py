@@ -9,6 +9,7 @@ safe, since two transactions cannot change one key at once: per key, log order i
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Collection
 from functools import partial
 from typing import Any
@@ -22,6 +23,8 @@ from embedsql.errors import LeaseLostError
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
+FOLDED = 250_000  # log rows looked at for changes of one key, when that is worth while
+FOLD_SECONDS = 5.0  # at least, between two looks where nothing could be claimed
 MOST_CRASHES = 3  # of a worker that held one key alone, before that key is buried
 WIDEST_WINDOW = 16  # log rows looked at for each key wanted, where many keys are repeated
 
@@ -45,6 +48,8 @@ class ChangeLog:
         self._window = 1
         slots = Slots(index.spec, index.names)
         self._claim = _filled("claim.sql", slots)
+        self._fold = _filled("fold.sql", slots)
+        self._fold_due = 0.0
         self._claim_piece = _filled("claim_piece.sql", slots)
         self._expired = _filled("expired.sql", slots)
         self._split = _filled("split.sql", slots)
@@ -71,16 +76,30 @@ class ChangeLog:
             claimers_lock(connection, self._index_id)
             self._recover(connection)
             connection.execute(self._wake_due, {"index_id": self._index_id})
-            values = {"worker": self._worker, "lease": self._lease}
+            values: dict[str, Any] = {"worker": self._worker, "lease": self._lease}
             found = connection.execute(self._claim_piece, values).fetchone()
             if found is None:
                 values |= {"size": size, "window": size * self._window, "hint": self._hint}
                 found = connection.execute(self._claim, values).fetchone()
+                self._fold_repeated(connection, found, values["window"])
         if found is None:
             return None
         batch = Batch.of(found)
         self._fit_window(batch, size)
         return batch
+
+    def _fold_repeated(
+        self, connection: psycopg.Connection, found: tuple[Any, ...] | None, window: int
+    ) -> None:
+        """Where few keys fill the log, or one that is claimed does, thin out their changes."""
+        if found is None:
+            due = time.monotonic() >= self._fold_due
+        else:
+            versions, seqs = found[-2:]
+            due = len(seqs) >= window > 2 * len(versions)
+        if due:
+            connection.execute(self._fold, {"hint": self._hint, "window": FOLDED})
+            self._fold_due = time.monotonic() + FOLD_SECONDS
 
     def refresh_hint(self, connection: psycopg.Connection) -> None:
         """Find where the log begins, so that claims need not step over its dead rows.

@@ -8,7 +8,8 @@ DROP TRIGGER IF EXISTS {delete_trigger} ON {source};
 
 DROP TRIGGER IF EXISTS {truncate_trigger} ON {source};
 
-DROP FUNCTION IF EXISTS {insert_function}(), {bulk_insert_function}(), {update_function}(), {delete_function}(), {truncate_function}();
+-- CASCADE: the triggers of a source that bears another name now go with their functions.
+DROP FUNCTION IF EXISTS {insert_function}(), {bulk_insert_function}(), {update_function}(), {delete_function}(), {truncate_function}() CASCADE;
 
 DROP VIEW IF EXISTS {index_view};
 

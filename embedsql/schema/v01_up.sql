@@ -107,6 +107,7 @@ CREATE FUNCTION embedsql.index_status() RETURNS TABLE (
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     entry record;
+    there boolean;
     key_list text;
     row_match text;
     log_match text;
@@ -126,7 +127,13 @@ BEGIN
         INTO key_list, row_match, log_match, key_json
         FROM jsonb_array_elements(entry.declaration -> 'key') WITH ORDINALITY AS k (part, position);
 
-        EXECUTE format('SELECT count(*) FROM %I.%I', entry.source_schema, entry.source_table) INTO rows;
+        rows := 0;
+        there := to_regclass(format('%I.%I', entry.source_schema, entry.source_table)) IS NOT NULL;
+        IF there THEN
+            EXECUTE format('SELECT count(*) FROM %I.%I', entry.source_schema, entry.source_table) INTO rows;
+        ELSE
+            problem := coalesce(problem, format('the table %I.%I is not there', entry.source_schema, entry.source_table));
+        END IF;
         EXECUTE format('SELECT count(*) FROM embedsql.%I', entry.chunk_table) INTO chunks;
         EXECUTE format('SELECT coalesce(sum(cardinality(versions)), 0) FROM embedsql.%I', entry.batch_table)
         INTO leased;
@@ -139,8 +146,8 @@ BEGIN
         SELECT least(oldest, entry.backfill_since, min(b.at)) INTO oldest
         FROM embedsql.bulk_insert AS b WHERE b.index_id = entry.index_id;
         unlogged := 0;
-        IF entry.backfill_since IS NOT NULL
-            OR EXISTS (SELECT FROM embedsql.bulk_insert AS b WHERE b.index_id = entry.index_id) THEN
+        IF there AND (entry.backfill_since IS NOT NULL
+            OR EXISTS (SELECT FROM embedsql.bulk_insert AS b WHERE b.index_id = entry.index_id)) THEN
             EXECUTE format(
                 'SELECT count(*) FROM %1$I.%2$I AS s
                  WHERE NOT EXISTS (SELECT FROM embedsql.%3$I AS r WHERE %4$s)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from embedsql.changelog import Backfill, Batch
+from embedsql.drift import find_drift
 from embedsql.errors import ConfigurationError, LeaseLostError
 from embedsql.grants import missing_grants
 from embedsql.ingest import Ingest, PreparedBatch
@@ -188,10 +189,10 @@ class Work:
 def refusal(
     connection: psycopg.Connection, index: RegisteredIndex, error: psycopg.ProgrammingError
 ) -> str:
-    """Why the database will not have an index's work done, with the GRANTs that are missing."""
+    """Why the database will not have an index's work done, with what mends it."""
     words = f"the database refuses the work on {index.spec.name!r}: {said(error)}"
     if not isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return words
+        return "; ".join([words, *find_drift(connection, index)])
     missing = missing_grants(connection, index.spec, "worker", index.names)
     return f"{words}; missing: {' '.join(missing)}" if missing else words
 
