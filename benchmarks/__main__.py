@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("quality", "ingest", "triggers", "transactions", "freshness")
+BENCHMARKS = ("quality", "ingest", "triggers", "transactions", "freshness", "backends")
 
 
 def main() -> int:
