@@ -109,10 +109,6 @@ def run_compiled(
     folder = cache_folder() / f"{backend}-int8-{_key(model, compiler)}"
     if not folder.exists():
         _build(compiler, model, weights, backend, folder)
-    if not multiplies_int8():
-        log.warning(
-            "this processor multiplies no int8 (VNNI): %s will hardly be faster than torch", backend
-        )
     agreement = agreement_of(folder)
     log.info(
         "%s int8 agrees with torch: cosine %.4f on average, %.4f at least, of %d texts",
@@ -147,6 +143,8 @@ def _build(
             if folder.exists():
                 return
             log.warning("making int8 weights of %s for %s, once; about a minute", weights, backend)
+            if not multiplies_int8():
+                log.warning("this processor multiplies no int8 (VNNI): torch may well be faster")
             aside = folder.with_suffix(".partial")
             shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
             try:
