@@ -18,6 +18,7 @@ BENCHMARKS = (
     "claims",
     "faults",
     "memory",
+    "backends",
 )
 
 

@@ -102,7 +102,7 @@ class CreateSemanticIndexOp(MigrateOperation):
             text: Its text columns, in order.
             dimensions: Length of the model's vectors.
             partitioned: Whether the source is a partitioned table.
-            options: The other fields of ``IndexSpec``: schema, model, quantization, lexical, ...
+            options: The other fields of ``IndexSpec``: schema, model, backend, quantization, ...
 
         Raises:
             DeclarationError: The declaration cannot be.

@@ -11,6 +11,7 @@ import typer
 
 from embedsql import ddl, schema
 from embedsql.catalog import SourceTable, describe_source
+from embedsql.cli.logs import configure_logging
 from embedsql.cli.options import DatabaseUrl, IndexName, PrintSql, conninfo, note
 from embedsql.database import connect
 from embedsql.declare import check_declaration, create_index, drop_index
@@ -136,6 +137,7 @@ def add(
     if dimensions is not None and dimensions < 1:
         raise typer.BadParameter("must be at least 1", param_hint="--dimensions")
     full_model = _full_name(model, provider)
+    configure_logging()  # making int8 weights takes a minute: say so
     with connect(conninfo(database_url)) as connection:
         source = describe_source(connection, table)
         embedding = EmbedderOptions(

@@ -1,6 +1,7 @@
 """Where a local model runs: torch, or int8 weights in OpenVINO or ONNX Runtime.
 
 int8 weights are made once from the model's own, in about a minute, and kept in the user's cache.
+They are faster than torch only where the processor multiplies int8.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import platformdirs
 from embedsql.embedders import onnx, openvino
 from embedsql.embedders.base import Vectors, normalized
 from embedsql.embedders.fingerprint import fingerprint
+from embedsql.embedders.processor import multiplies_int8
 from embedsql.embedders.sample_texts import comparison_texts
 from embedsql.embedders.tokenizer import tokenizer_of
 from embedsql.errors import ConfigurationError, MissingExtraError
@@ -141,6 +143,8 @@ def _build(
             if folder.exists():
                 return
             log.warning("making int8 weights of %s for %s, once; about a minute", weights, backend)
+            if not multiplies_int8():
+                log.warning("this processor multiplies no int8 (VNNI): torch may well be faster")
             aside = folder.with_suffix(".partial")
             shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
             try:

@@ -21,6 +21,7 @@ from embedsql import ConfigurationError, DeclarationError, MissingExtraError
 from embedsql.embedders import Embedder, EmbedderOptions, backends, load_embedder
 from embedsql.embedders.base import Space
 from embedsql.embedders.fingerprint import fingerprint, precision
+from embedsql.embedders.processor import multiplies_int8
 from embedsql.embedders.sample_texts import calibration_texts, comparison_texts
 from embedsql.spec import DEFAULT_MODEL, Backend, IndexSpec, KeyColumn
 
@@ -145,6 +146,24 @@ def test_the_fingerprint_is_of_the_weights_not_of_their_names() -> None:
     layers.float()
     first.bias.data[0] += 1
     assert fingerprint(layers) != before
+
+
+@pytest.mark.parametrize(
+    ("told", "multiplies"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_vnni\n", True),
+        ("Features\t: fp asimd asimddp\n", True),
+        ("flags\t\t: fpu avx avx2\n", False),
+        ("", True),
+    ],
+)
+def test_a_processor_that_multiplies_no_int8_is_recognized(
+    told: str, multiplies: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "cpuinfo").write_text(told)
+
+    assert multiplies_int8(tmp_path / "cpuinfo") is multiplies
+    assert multiplies_int8(tmp_path / "none")
 
 
 @pytest.mark.model
