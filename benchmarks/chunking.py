@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
     for collection in collections:
         short = judged(collection, options.documents)
         for one in (short, put_together(short)):
-            if one.long or not options.long_only:
+            if options.only in (None, "long" if one.long else "short"):
                 figures[one.name] = compare(one, settings, embedder)
     write_report("chunking", {"model": options.model, **figures})
 
@@ -131,7 +131,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, nargs="+", default=[128, 192, 256])
     parser.add_argument("--overlap", type=int, nargs="+", default=[0, 32, 64])
     parser.add_argument("--heading", nargs="+", choices=["on", "off"], default=["on", "off"])
-    parser.add_argument("--long-only", action="store_true")
+    parser.add_argument("--only", choices=["short", "long"], help="default: both")
     return parser.parse_args(arguments)
 
 

@@ -27,7 +27,16 @@ def word_tokenizer() -> Tokenizer:
     return made
 
 
-BYTES, WORDS = byte_tokenizer(), word_tokenizer()
+def space_tokenizer() -> Tokenizer:
+    """Each character is a token; a text alone has one more, as if a space stood before it."""
+    alphabet = "▁" + "".join(map(chr, range(33, 127)))
+    vocabulary = {letter: number for number, letter in enumerate(alphabet, 1)} | {"[UNK]": 0}
+    made = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    return made
+
+
+BYTES, WORDS, SPACES = byte_tokenizer(), word_tokenizer(), space_tokenizer()
 
 characters = st.characters(exclude_categories=["Cs"])
 texts = st.text(characters, max_size=300) | st.lists(
@@ -38,7 +47,7 @@ solid_texts = texts.map(str.strip).filter(bool)
 chunkings = st.integers(12, 60).flatmap(
     lambda tokens: st.builds(Chunking, tokens=st.just(tokens), overlap=st.integers(0, tokens // 2))
 )
-tokenizers = st.sampled_from([BYTES, WORDS])
+tokenizers = st.sampled_from([BYTES, WORDS, SPACES])
 
 
 def count(tokenizer: Tokenizer, text: str) -> int:
@@ -128,6 +137,29 @@ def test_a_markdown_chunk_knows_the_headings_above_it() -> None:
         path = f"{text[part + 2 : part + 8]} > {text[section + 3 : section + 14]}"
         assert chunk.content == f"{path}\n\n{chunk.text}"
     assert sum(not chunk.text.startswith("#") for chunk in chunks) >= 3
+
+
+def test_headings_without_a_text_stand_with_the_next_one_that_has() -> None:
+    text = "# Guide\n\n## Install\n\n" + "Some plain words follow here. " * 30
+    chunks, _ = Chunker(Chunking(tokens=40, overlap=0), WORDS, None).split(text)
+
+    assert chunks[0].text.startswith("# Guide\n\n## Install\n\nSome plain words")
+    assert {chunk.heading for chunk in chunks[1:]} == {"Guide > Install"}
+
+
+def test_short_sections_share_a_chunk() -> None:
+    text = "\n\n".join(f"## Part {number}\n\nA few words." for number in range(12))
+    chunks, _ = Chunker(Chunking(tokens=40, overlap=0), WORDS, None).split(text)
+
+    assert [chunk.text.count("## Part") for chunk in chunks] == [5, 5, 2]
+
+
+def test_pieces_that_are_longer_alone_are_all_made_a_little_shorter() -> None:
+    chunks, _ = Chunker(Chunking(tokens=61, overlap=0), SPACES, None).split("a b c d " * 200)
+    sizes = [count(SPACES, chunk.text) for chunk in chunks]
+
+    assert max(sizes) <= 61
+    assert min(sizes[:-1]) > 40
 
 
 def test_markdown_can_be_declared_and_denied() -> None:
