@@ -102,6 +102,7 @@ class Worker:
             finally:
                 for station in self._stations.values():
                     station.close()
+                self._stations.clear()
         return self.report
 
     def _work(self, connection: psycopg.Connection) -> None:

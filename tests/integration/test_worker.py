@@ -75,6 +75,18 @@ def test_drain_embeds_the_rows_that_exist(connection: psycopg.Connection, databa
     assert verify_all(database).ok
 
 
+def test_a_drained_worker_may_run_again(connection: psycopg.Connection, database: str) -> None:
+    create_article_table(connection)
+    index = add_index(connection)
+    worker = Worker(database, WorkerOptions(drain=True))
+    for text in ("one", "two"):
+        connection.execute("INSERT INTO article (title) VALUES (%s)", [text])
+        worker.run()
+
+    assert stored_chunks(connection, index) == [(1, "one"), (2, "two")]
+    assert worker.report.saved == 2
+
+
 def test_a_change_does_not_wait_for_the_backfill_that_is_being_embedded(
     connection: psycopg.Connection,
     database: str,
