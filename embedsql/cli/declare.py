@@ -137,7 +137,7 @@ def add(
     if dimensions is not None and dimensions < 1:
         raise typer.BadParameter("must be at least 1", param_hint="--dimensions")
     full_model = _full_name(model, provider)
-    configure_logging()  # making int8 weights takes a minute: say so
+    configure_logging(retries=False)  # making int8 weights takes a minute: say so
     with connect(conninfo(database_url)) as connection:
         source = describe_source(connection, table)
         embedding = EmbedderOptions(

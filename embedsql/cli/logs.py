@@ -13,8 +13,13 @@ from stamina.instrumentation import (
 )
 
 
-def configure_logging(level: int = logging.INFO) -> None:
-    """Lines for a person on a terminal, JSON elsewhere."""
+def configure_logging(level: int = logging.INFO, *, retries: bool = True) -> None:
+    """Lines for a person on a terminal, JSON elsewhere.
+
+    Args:
+        level: Of our own loggers.
+        retries: Whether each retry of a request is a line.
+    """
     terminal = sys.stderr.isatty()
     renderer: structlog.types.Processor = (
         structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
@@ -35,5 +40,5 @@ def configure_logging(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.getLogger().handlers[:] = [handler]
-    set_on_retry_hooks((LoggingOnRetryHook, PrometheusOnRetryHook))
+    set_on_retry_hooks((LoggingOnRetryHook, PrometheusOnRetryHook) if retries else ())
     logging.getLogger("embedsql").setLevel(level)
