@@ -54,9 +54,9 @@ class Chunking:
     """How a text is cut into chunks.
 
     Attributes:
-        tokens: Most tokens in a chunk, counted by the model's own tokenizer. ``None``: as many as
-            the model reads.
-        overlap: Tokens that neighbouring chunks share. ``None``: a quarter of a chunk, at most 64.
+        tokens: Most tokens in a chunk, its context included, counted by the model's own tokenizer.
+            ``None``: 192, or what the model reads if that is less.
+        overlap: Tokens that neighbouring chunks share. ``None``: a quarter of a chunk, at most 32.
         markdown: Whether texts are Markdown: cut at its structure, each chunk with the path of
             headings above it. ``None``: those that have a heading.
     """

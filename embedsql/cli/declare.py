@@ -109,11 +109,11 @@ def add(
         str, typer.Option(help="Text-search configuration of the lexical lane, or none.")
     ] = "english",
     chunk_tokens: Annotated[
-        int | None, typer.Option(help="Most tokens in a chunk. Default: what the model reads.")
+        int | None, typer.Option(help="Most tokens in a chunk. Default: 192.")
     ] = None,
     chunk_overlap: Annotated[
         int | None,
-        typer.Option(help="Tokens that neighbouring chunks share. Default: up to 64."),
+        typer.Option(help="Tokens that neighbouring chunks share. Default: up to 32."),
     ] = None,
     markdown: Annotated[
         bool | None,

@@ -319,8 +319,8 @@ def test_a_word_that_the_tokenizer_does_not_know_is_one_token_however_long() -> 
 
 def test_the_model_bounds_the_capacity() -> None:
     assert Chunker(Chunking(tokens=500, overlap=0), WORDS, 254).capacity == 254
-    assert Chunker(Chunking(), WORDS, 254).capacity == 254
-    assert Chunker(Chunking(), WORDS, None).capacity == 256
+    assert Chunker(Chunking(), WORDS, 128).capacity == 128
+    assert Chunker(Chunking(), WORDS, None).capacity == 192
 
 
 def test_no_chunking_keeps_the_row_whole_and_says_truncated() -> None:

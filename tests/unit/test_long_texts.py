@@ -71,7 +71,7 @@ def minilm() -> Tokenizer:
 def test_hard_texts_are_cut_whole(name: str) -> None:
     for tokenizer in (WORDS, BYTES):
         chunks, truncated = Chunker(Chunking(), tokenizer, 254).split(HARD[name])
-        check(HARD[name], chunks, tokenizer, 254)
+        check(HARD[name], chunks, tokenizer, 192)
         assert not truncated
 
 
@@ -80,7 +80,7 @@ def test_hard_texts_are_cut_whole(name: str) -> None:
 def test_hard_texts_are_cut_whole_by_the_models_tokens(name: str, minilm: Tokenizer) -> None:
     chunks, truncated = Chunker(Chunking(), minilm, 254).split(HARD[name])
 
-    check(HARD[name], chunks, minilm, 254)
+    check(HARD[name], chunks, minilm, 192)
     assert not truncated
 
 
