@@ -19,7 +19,7 @@ from embedsql.slots import Slots
 
 WINDOW_FACTOR = 2  # keys looked at for each key wanted, while most of them are missing
 LONGEST_WINDOW = 20_000  # keys looked at in one transaction: tens of milliseconds
-LONGEST_WAIT = "SET LOCAL lock_timeout = '5s'"
+LONGEST_WAIT = "SET LOCAL lock_timeout = '2s'"
 
 
 class Backfill:

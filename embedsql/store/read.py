@@ -14,6 +14,11 @@ from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
+# A row hidden by a policy must be an error: it would be taken for a deleted one. And a table that
+# somebody keeps locked must not keep the other indexes waiting.
+_SETTINGS = """SELECT set_config('row_security', 'off', true),
+    set_config('lock_timeout', '2s', true)"""
+
 
 @dataclass(frozen=True)
 class SourceText:
@@ -68,8 +73,7 @@ class Texts:
     def read(self, connection: psycopg.Connection, batch: Batch) -> list[SourceText]:
         """The current texts of the batch's rows, in batch order; none of a row that is gone."""
         with connection.transaction():
-            # a row hidden by a policy must be an error: it would be taken for a deleted one
-            connection.execute("SET LOCAL row_security = off")
+            connection.execute(_SETTINGS)
             found = connection.execute(self._read, batch.key_arrays()).fetchall()
         return [self._source_text(row) for row in found]
 

@@ -68,7 +68,11 @@ class Lane:
 
     def claim_backfill(self, connection: psycopg.Connection, size: int) -> Batch | None:
         """The next batch of what nobody logged."""
-        return self._backfill.claim(connection, size)
+        try:
+            return self._backfill.claim(connection, size)
+        except psycopg.errors.LockNotAvailable as error:
+            self._wait(error)
+            return None
 
     def read(self, connection: psycopg.Connection, batch: Batch) -> PreparedBatch | None:
         """A batch's texts, chunked; ``None`` where the database refused and it was given back.

@@ -186,6 +186,32 @@ def test_one_providers_trouble_is_nobody_elses(
     assert verify_all(database).ok
 
 
+@pytest.mark.parametrize("backfilled", [True, False])
+def test_a_table_that_stays_locked_keeps_no_other_index_waiting(
+    connection: psycopg.Connection, database: str, backfilled: bool
+) -> None:
+    create_article_table(connection)
+    connection.execute("CREATE TABLE note (id int PRIMARY KEY, body text)")
+    if not backfilled:
+        article = add_index(connection)
+    connection.execute("INSERT INTO article (title) VALUES ('locked')")
+    if backfilled:
+        article = add_index(connection)
+    note = add_index(connection, "note", text=("body",))
+    worker = Worker(database, WorkerOptions(poll_interval=0.1))
+    running = threading.Thread(target=worker.run)
+    try:
+        with connect(database) as locker, locker.transaction():
+            locker.execute("LOCK TABLE article IN ACCESS EXCLUSIVE MODE")
+            running.start()
+            connection.execute("INSERT INTO note VALUES (1, 'free')")
+            until(lambda: stored_chunks(connection, note) == [(1, "free")])
+        until(lambda: stored_chunks(connection, article) == [(1, "locked")])
+    finally:
+        worker.stop()
+        running.join()
+
+
 def test_a_running_worker_says_that_it_lives_and_takes_its_word_back(
     connection: psycopg.Connection, database: str
 ) -> None:
