@@ -1,6 +1,11 @@
 
+DECLARE
+    logged bigint;
 BEGIN
-    INSERT INTO {log} ({key_columns}) SELECT {source_key} FROM embedsql_changed AS c;
-    IF FOUND THEN {wake} END IF;
+    WITH deleted AS (
+        INSERT INTO {log} ({key_columns}) SELECT {source_key} FROM embedsql_changed AS c RETURNING seq
+    )
+    SELECT min(seq) INTO logged FROM deleted;
+    {wake}
     RETURN NULL;
 END

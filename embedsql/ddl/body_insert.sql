@@ -1,6 +1,8 @@
 
+DECLARE
+    logged bigint;
 BEGIN
-    INSERT INTO {log} ({key_columns}) VALUES ({new_key});
+    INSERT INTO {log} ({key_columns}) VALUES ({new_key}) RETURNING seq INTO logged;
     {wake}
     RETURN NULL;
 END

@@ -1,9 +1,11 @@
 
+DECLARE
+    logged bigint;
 BEGIN
-    INSERT INTO {log} ({key_columns}) VALUES ({new_key});
+    INSERT INTO {log} ({key_columns}) VALUES ({new_key}) RETURNING seq INTO logged;
+    {wake}
     IF {key_changed} THEN
         INSERT INTO {log} ({key_columns}) VALUES ({old_key});
     END IF;
-    {wake}
     RETURN NULL;
 END

@@ -15,6 +15,7 @@ EVENTS = ("insert", "bulk_insert", "update", "delete", "truncate")
 # a transaction that inserts more leaves the rest to a backfill, whose pass over a table of millions
 # should be worth it
 LOGGED_INSERTS = 1000
+LOOK_BACK = 64  # log rows in which a change looks for one that has woken the workers
 
 _file = partial(sqlfile.statement, __package__)
 _script = partial(sqlfile.script, __package__)
@@ -63,7 +64,7 @@ def _function(slots: Slots, event: str, *, by_row: bool) -> list[sql.Composed]:
         new_key=slots.qualified_key("NEW"),
         old_key=slots.qualified_key("OLD"),
         key_changed=_key_changed(slots),
-        wake=_wake(slots.spec),
+        wake=_wake(slots) if event != "bulk_insert" else _notify(slots.spec),
     )
     return _script(
         "trigger_function.sql",
@@ -120,8 +121,21 @@ def _many_inserted(slots: Slots) -> sql.Composed:
     )
 
 
-def _wake(spec: IndexSpec) -> sql.Composable:
-    """A hint to idle workers; the same notification is sent once in a transaction."""
+def _wake(slots: Slots) -> sql.Composable:
+    """A hint to idle workers, unless the log's last rows say that they have had one.
+
+    NOTIFY makes commits wait for one another, so a busy table must not send one with each. The
+    look back is bounded, whatever the log holds.
+    """
+    if not slots.spec.notify:
+        return sql.SQL("NULL;")
+    return sql.SQL(
+        "IF logged IS NOT NULL AND NOT EXISTS "
+        "(SELECT FROM {} WHERE seq >= logged - {} AND seq < logged) THEN {} END IF;"
+    ).format(slots.log, sqlfile.literal(LOOK_BACK), _notify(slots.spec))
+
+
+def _notify(spec: IndexSpec) -> sql.Composable:
     if not spec.notify:
         return sql.SQL("NULL;")
     return sql.SQL("PERFORM pg_notify({}, {});").format(

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 60.0  # how long a drain tries before it gives up
 DRAIN_POLL_SECONDS = 0.2
+FIRST_POLL_SECONDS = 0.05  # after work: who commits just behind it may not have notified
 
 
 class Worker:
@@ -65,6 +66,7 @@ class Worker:
         self._on_batch = on_batch
         self._stopping = threading.Event()
         self._waker = Waker()
+        self._interval = FIRST_POLL_SECONDS
         self._stations: dict[str, Station] = {}
         self._lanes = Lanes(
             self.name,
@@ -110,6 +112,7 @@ class Worker:
             while not self._stopping.is_set():
                 try:
                     if self._round(connection):
+                        self._interval = FIRST_POLL_SECONDS
                         continue
                     if self._finished(connection):
                         break
@@ -221,7 +224,8 @@ class Worker:
 
     def _wait(self, connection: psycopg.Connection) -> None:
         """Until a trigger notifies, a thread has room, or the poll interval is over."""
-        interval = self._options.poll_interval
+        most = self._options.poll_interval
         if self._options.drain:
-            interval = min(interval, DRAIN_POLL_SECONDS)
-        self._waker.wait(connection, interval)
+            most = min(most, DRAIN_POLL_SECONDS)
+        self._waker.wait(connection, min(self._interval, most))
+        self._interval = min(self._interval * 2, most)

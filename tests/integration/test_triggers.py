@@ -175,17 +175,19 @@ def test_a_rollback_leaves_no_trace(connection: psycopg.Connection, index: Regis
 
 
 @pytest.mark.parametrize(("notify", "expected"), [(True, ["article_search"] * 2), (False, [])])
-def test_workers_are_notified_once_for_a_transaction(
+def test_workers_are_notified_of_the_first_change_that_waits(
     connection: psycopg.Connection, database: str, notify: bool, expected: list[str]
 ) -> None:
     create_article_table(connection)
-    add_index(connection, notify=notify)
+    index = add_index(connection, notify=notify)
 
     with connect(database) as listener:
         listener.execute("LISTEN embedsql")
         with connection.transaction():
             connection.execute("INSERT INTO article (title) SELECT 'a' FROM generate_series(1, 9)")
             connection.execute("UPDATE article SET title = 'b'")
+        connection.execute("UPDATE article SET title = 'c'")  # no worker has taken the first yet
+        take_log(connection, index)
         connection.execute("DELETE FROM article WHERE id < 4")
         connection.execute("DELETE FROM article WHERE id < 4")
         connection.execute("UPDATE article SET tenant_id = 2")
