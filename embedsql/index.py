@@ -13,12 +13,14 @@ from sqlalchemy.sql import ColumnElement
 from embedsql.embedders import Embedder, EmbedderOptions, load_embedder
 from embedsql.search import Mode, Query, SearchTuning, search_statement
 from embedsql.search.target import Target
+from embedsql.search.words import meant_text
 from embedsql.spec import (
     DEFAULT_MODEL,
     Backend,
     Chunking,
     Hnsw,
     IndexSpec,
+    LexicalIndex,
     Quantization,
     VectorIndex,
 )
@@ -64,6 +66,9 @@ class SemanticIndex:
     index: VectorIndex = field(default="hnsw", kw_only=True)
     hnsw: Hnsw = field(default_factory=Hnsw, kw_only=True)
     lexical: str | None = field(default="english", kw_only=True)
+    lexical_column: str | None = field(default=None, kw_only=True)
+    lexical_index: LexicalIndex = field(default="none", kw_only=True)
+    heading_weight: float = field(default=1.0, kw_only=True)
     chunking: Chunking | None = field(default_factory=Chunking, kw_only=True)
     replicated: bool = field(default=False, kw_only=True)
 
@@ -96,8 +101,8 @@ class SemanticIndex:
         """
         space = None
         if vector is None and text is not None and mode != "lexical":
-            Query(text=text, mode="lexical", limit=limit)  # refuse before a model is loaded
-            vector = self.embedder.embed_queries([text])[0]
+            asked = Query(text=text, mode="lexical", limit=limit)  # refused before a model is loaded
+            vector = self.embedder.embed_queries([meant_text(asked.text or "")])[0]
             space = self.embedder.space.label
         query = Query(
             text=text,
@@ -153,6 +158,9 @@ class SemanticIndex:
             index=self.index,
             hnsw=self.hnsw,
             lexical=self.lexical,
+            lexical_column=self.lexical_column,
+            lexical_index=self.lexical_index,
+            heading_weight=self.heading_weight,
             chunking=self.chunking,
             replicated=self.replicated,
         )

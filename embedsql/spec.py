@@ -20,6 +20,7 @@ DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 Quantization = Literal["none", "halfvec"]
 VectorIndex = Literal["hnsw", "none"]
+LexicalIndex = Literal["none", "hnsw"]
 Backend = Literal["torch", "openvino", "onnx"]
 
 # the largest dimensions that HNSW takes, by the type of the stored vector (pgvector 0.8)
@@ -125,6 +126,11 @@ class IndexSpec:
         index: The approximate index: ``hnsw`` or ``none`` (exact search).
         hnsw: Its build-time options.
         lexical: Text-search configuration of the lexical lane. ``None``: no lexical lane.
+        lexical_column: A column of the source that names each row's own configuration; where there
+            is none of that name, ``lexical`` holds. ``None``: it holds for every row.
+        lexical_index: ``hnsw``: an approximate index serves the lexical lane, for millions of rows.
+            ``none``: it is exact.
+        heading_weight: How often a word of a chunk's heading counts, 1 to 10.
         chunking: ``None``: one vector for each row; a text the model cannot read whole is cut and
             counted as truncated.
         max_characters: A row's text is read up to here; longer ones are counted as truncated.
@@ -149,6 +155,9 @@ class IndexSpec:
     index: VectorIndex = "hnsw"
     hnsw: Hnsw = field(default_factory=Hnsw)
     lexical: str | None = "english"
+    lexical_column: str | None = None
+    lexical_index: LexicalIndex = "none"
+    heading_weight: float = 1.0
     chunking: Chunking | None = field(default_factory=Chunking)
     max_characters: int = 200_000
     replicated: bool = False
@@ -167,6 +176,7 @@ class IndexSpec:
         if self.index not in get_args(VectorIndex):
             raise DeclarationError(f"no such vector index: {self.index!r}")
         check_backend(self.backend, self.model)
+        self._check_lexical()
         self._check_key_names()
         self._check_dimensions()
         _ = self.parsed_template
@@ -201,6 +211,17 @@ class IndexSpec:
         if values["chunking"] is not None:
             values["chunking"] = Chunking(**values["chunking"])
         return cls(**values)
+
+    def _check_lexical(self) -> None:
+        if self.lexical_index not in get_args(LexicalIndex):
+            raise DeclarationError(f"no such lexical index: {self.lexical_index!r}")
+        if not 1 <= self.heading_weight <= 10:
+            raise DeclarationError(f"heading_weight must be 1 to 10, not {self.heading_weight}")
+        if self.lexical is None and (self.lexical_column or self.lexical_index != "none"):
+            raise DeclarationError(
+                "lexical_column and lexical_index need a lexical lane: name the text-search "
+                "configuration of rows without one of their own as lexical"
+            )
 
     def _check_key_names(self) -> None:
         taken = {"chunk_seq", "chunk", "embedding"} & {column.name for column in self.key}

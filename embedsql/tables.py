@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pgvector.sqlalchemy import HALFVEC, VECTOR
+from pgvector.sqlalchemy import HALFVEC, SPARSEVEC, VECTOR
 from sqlalchemy import Column, Integer, MetaData, Table, Text, inspect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import TSVECTOR
@@ -86,6 +86,7 @@ def chunk_table(
         Column("start_offset", Integer),
         Column("chunk", Text),
         Column("lexemes", TSVECTOR),
+        Column("terms", SPARSEVEC),
         Column("embedding", vector),
     )
 

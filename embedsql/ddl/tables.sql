@@ -40,16 +40,20 @@ CREATE TABLE {chunk} (
     content_hash bytea NOT NULL,
     chunk text NOT NULL,
     lexemes tsvector,
+    terms sparsevec(536870912),              -- BM25 weights of the lexemes
     embedding {vector_type} NOT NULL,
     PRIMARY KEY ({key_columns}, chunk_seq)
 );
 
 ALTER TABLE {chunk} ALTER COLUMN embedding SET STORAGE {vector_storage};
 
+-- beside the row as long as it fits a page: every candidate of the lexical lane is weighed
+ALTER TABLE {chunk} ALTER COLUMN terms SET STORAGE MAIN;
+
 CREATE INDEX {content_index} ON {chunk} (content_hash);
 
 CREATE VIEW {chunk_view} WITH (security_invoker = true) AS
-SELECT {key_columns}, chunk_seq, start_offset, chunk, lexemes, embedding FROM {chunk};
+SELECT {key_columns}, chunk_seq, start_offset, chunk, lexemes, terms, embedding FROM {chunk};
 
 CREATE VIEW {index_view} WITH (security_invoker = true) AS
 SELECT {view_key}, c.chunk_seq, c.chunk, c.embedding

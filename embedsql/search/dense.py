@@ -78,6 +78,11 @@ def _settings(target: Target, query: Query, candidates: int) -> CTE:
     ).cte("settings")
 
 
+def cosine_similarity(target: Target, query: Query) -> ColumnElement[Any]:
+    """Of a chunk with the query, -1 to 1."""
+    return 1 - _distance(target, query)
+
+
 def _distance(target: Target, query: Query) -> ColumnElement[Any]:
     """Cosine distance, in the very form that the vector index serves.
 

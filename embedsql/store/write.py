@@ -248,5 +248,7 @@ def _filled(name: str, slots: Slots) -> sql.Composed:
         key_match=slots.key_match("s", "c"),
         key_json=slots.key_json,
         lexemes=slots.lexemes_expression,
+        terms=slots.terms_expression,
+        name=sqlfile.literal(slots.spec.name),
         vector_array=sqlfile.raw(slots.spec.vector_type.partition("(")[0] + "[]"),
     )
