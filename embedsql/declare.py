@@ -29,7 +29,7 @@ def check_declaration(connection: psycopg.Connection, spec: IndexSpec, source: S
     Raises:
         DeclarationError: With what is wrong and what there is instead.
     """
-    check_text_columns(source, spec.text)
+    check_text_columns(source, spec.watched)
     if installed_version(connection) and is_registered(connection, spec.name):
         raise DeclarationError(
             f"there is a semantic index {spec.name!r} already; choose another name (--name), or "

@@ -187,6 +187,12 @@ class IndexSpec:
         return None if self.template is None else Template.parse(self.template, self.text)
 
     @property
+    def watched(self) -> tuple[str, ...]:
+        """The columns, besides the key, whose change makes a row's chunks outdated."""
+        own = () if self.lexical_column is None else (self.lexical_column,)
+        return tuple(dict.fromkeys((*self.text, *own)))
+
+    @property
     def names(self) -> ObjectNames:
         """The names of its database objects (first generation)."""
         return ObjectNames(self.name)

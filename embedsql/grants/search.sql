@@ -22,6 +22,8 @@ GRANT EXECUTE ON FUNCTION embedsql.phrase_query TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.read_question TO {role};
 
+GRANT EXECUTE ON FUNCTION embedsql.estimated_chunks TO {role};
+
 GRANT EXECUTE ON FUNCTION embedsql.bm25_question TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.bm25_beyond TO {role};

@@ -221,6 +221,23 @@ BEGIN
     END LOOP;
 END $$;
 
+-- How many rows a chunk table has: as the planner reckons, or by its first pages where it was never analyzed.
+CREATE FUNCTION embedsql.estimated_chunks(chunk_table text) RETURNS double precision
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    per_page double precision;
+    pages bigint;
+BEGIN
+    SELECT pg_relation_size(c.oid) / current_setting('block_size')::int, c.reltuples / nullif(c.relpages, 0)
+    INTO pages, per_page FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'embedsql' AND c.relname = chunk_table;
+    IF coalesce(per_page, 0) <= 0 THEN
+        EXECUTE format('SELECT count(*) / least(100, $1::float8) FROM embedsql.%I WHERE ctid < ''(100,0)''', chunk_table)
+        INTO per_page USING greatest(pages, 1);
+    END IF;
+    RETURN pages * per_page;
+END $$;
+
 -- A question as BM25 asks it. weights: the terms' IDFs, so that the score of a chunk is -(terms <#> weights). terms: rarest
 -- first, with the most that each can add to a score. probe: what the first of them (probed) match, which is where
 -- the best chunks will mostly be found.
@@ -234,8 +251,6 @@ DECLARE
     chunks text;
     question record;
     total double precision;
-    per_page double precision;
-    pages bigint;
     lexemes text[];
     times int[];
     frequencies double precision[];
@@ -248,14 +263,7 @@ BEGIN
     question := embedsql.read_question(index_name, config, words);
     required := question.required;
 
-    SELECT pg_relation_size(c.oid) / current_setting('block_size')::int, c.reltuples / nullif(c.relpages, 0)
-    INTO pages, per_page FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE n.nspname = 'embedsql' AND c.relname = chunks;
-    IF coalesce(per_page, 0) <= 0 THEN
-        EXECUTE format('SELECT count(*) / least(100, $1::float8) FROM embedsql.%I WHERE ctid < ''(100,0)''', chunks)
-        INTO per_page USING greatest(pages, 1);
-    END IF;
-    total := pages * per_page;
+    total := embedsql.estimated_chunks(chunks);
 
     WITH asked AS (
         SELECT lexeme, max(n) AS n FROM (

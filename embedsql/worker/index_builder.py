@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from embedsql import ddl, sqlfile
+from embedsql.calibration import calibrate_if_due
 from embedsql.registry import RegisteredIndex
 
 log = logging.getLogger(__name__)
@@ -160,6 +161,7 @@ class IndexBuilder:
     def _look(self, index: RegisteredIndex) -> None:
         try:
             with self._open_connection() as self._connection:
+                calibrate_if_due(self._connection, index)
                 ensure_vector_index(self._connection, index)
         finally:
             self._connection = None
