@@ -68,7 +68,7 @@ class SemanticIndex:
     lexical: str | None = field(default="english", kw_only=True)
     lexical_column: str | None = field(default=None, kw_only=True)
     lexical_index: LexicalIndex = field(default="none", kw_only=True)
-    heading_weight: float = field(default=1.0, kw_only=True)
+    heading_weight: float = field(default=3.0, kw_only=True)
     chunking: Chunking | None = field(default_factory=Chunking, kw_only=True)
     replicated: bool = field(default=False, kw_only=True)
 

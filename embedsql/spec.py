@@ -130,7 +130,7 @@ class IndexSpec:
             is none of that name, ``lexical`` holds. ``None``: it holds for every row.
         lexical_index: ``hnsw``: an approximate index serves the lexical lane, for millions of rows.
             ``none``: it is exact.
-        heading_weight: How often a word of a chunk's heading counts, 1 to 10.
+        heading_weight: How often a word of a title or heading counts, 1 to 10. Defaults to 3.
         chunking: ``None``: one vector for each row; a text the model cannot read whole is cut and
             counted as truncated.
         max_characters: A row's text is read up to here; longer ones are counted as truncated.
@@ -157,7 +157,7 @@ class IndexSpec:
     lexical: str | None = "english"
     lexical_column: str | None = None
     lexical_index: LexicalIndex = "none"
-    heading_weight: float = 1.0
+    heading_weight: float = 3.0
     chunking: Chunking | None = field(default_factory=Chunking)
     max_characters: int = 200_000
     replicated: bool = False

@@ -111,10 +111,11 @@ CREATE FUNCTION embedsql.lexemes(config regconfig, words text) RETURNS tsvector
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN to_tsvector(config, words) || embedsql.identifier_lexemes(config, words);
 
--- Of a chunk: those of its heading carry the label A.
-CREATE FUNCTION embedsql.chunk_lexemes(config regconfig, heading text, chunk text) RETURNS tsvector
+-- Of a chunk: those of its heading, and of its first characters that are its row's title, carry the label A.
+CREATE FUNCTION embedsql.chunk_lexemes(config regconfig, heading text, chunk text, titled int) RETURNS tsvector
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN setweight(embedsql.lexemes(config, coalesce(heading, '')), 'A') || embedsql.lexemes(config, chunk);
+RETURN setweight(embedsql.lexemes(config, concat_ws(E'\n\n', nullif(heading, ''), left(chunk, titled))), 'A')
+    || embedsql.lexemes(config, substr(chunk, titled + 1));
 
 -- A weight in a sparsevec, by lexeme: which of its 2^29 places.
 CREATE FUNCTION embedsql.term_place(lexeme text) RETURNS int

@@ -172,6 +172,7 @@ class Vectors:
             "content_hashes": [embedded.content_hash for _, _, embedded in chunks],
             "texts": [embedded.chunk.text for _, _, embedded in chunks],
             "headings": [embedded.chunk.heading for _, _, embedded in chunks],
+            "titled": [embedded.chunk.titled for _, _, embedded in chunks],
             "embeddings": VectorArray(np.stack([one.vector for _, _, one in chunks]), kind),
         }
         connection.execute(self._save_chunks, values)
