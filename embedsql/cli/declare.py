@@ -37,6 +37,13 @@ class Indexes(StrEnum):
     NONE = "none"
 
 
+class LexicalIndexes(StrEnum):
+    """What serves the lexical lane."""
+
+    NONE = "none"
+    HNSW = "hnsw"
+
+
 class Providers(StrEnum):
     """Where an embedder comes from."""
 
@@ -108,6 +115,16 @@ def add(
     lexical: Annotated[
         str, typer.Option(help="Text-search configuration of the lexical lane, or none.")
     ] = "english",
+    lexical_column: Annotated[
+        str | None,
+        typer.Option(help="A column that names each row's own text-search configuration."),
+    ] = None,
+    lexical_index: Annotated[
+        LexicalIndexes, typer.Option(help="hnsw: approximate, for millions of rows.")
+    ] = LexicalIndexes.NONE,
+    heading_weight: Annotated[
+        float, typer.Option(min=1, max=10, help="How often a word of a title or heading counts.")
+    ] = 3.0,
     chunk_tokens: Annotated[
         int | None, typer.Option(help="Most tokens in a chunk. Default: 192.")
     ] = None,
@@ -165,6 +182,9 @@ def add(
                 quantization=quantization.value,
                 index=index.value,
                 lexical=None if lexical == "none" else lexical,
+                lexical_column=lexical_column,
+                lexical_index=lexical_index.value,
+                heading_weight=heading_weight,
                 chunking=chunking,
                 replicated=replicated,
             )
