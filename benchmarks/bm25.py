@@ -106,9 +106,7 @@ def compare(
     }
 
 
-def _fill(
-    connection: psycopg.Connection, index: RegisteredIndex, sentences: Sequence[str]
-) -> None:
+def _fill(connection: psycopg.Connection, index: RegisteredIndex, sentences: Sequence[str]) -> None:
     connection.execute("ALTER TABLE article DISABLE TRIGGER USER")
     # an index is made faster after its rows
     lexeme_index = sqlfile.kit(index.names.lexeme_index)

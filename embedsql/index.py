@@ -101,7 +101,9 @@ class SemanticIndex:
         """
         space = None
         if vector is None and text is not None and mode != "lexical":
-            asked = Query(text=text, mode="lexical", limit=limit)  # refused before a model is loaded
+            asked = Query(
+                text=text, mode="lexical", limit=limit
+            )  # refused before a model is loaded
             vector = self.embedder.embed_queries([meant_text(asked.text or "")])[0]
             space = self.embedder.space.label
         query = Query(

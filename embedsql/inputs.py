@@ -40,9 +40,7 @@ class Inputs:
         ]
         if self._spec.lexical_column is not None:
             configuration = self._text(self._spec.lexical_column)
-            hashes.append(
-                sql.SQL("convert_to(coalesce({}, ''), 'UTF8')").format(configuration)
-            )
+            hashes.append(sql.SQL("convert_to(coalesce({}, ''), 'UTF8')").format(configuration))
         if self._spec.template is not None:
             template = sqlfile.literal(self._spec.template)
             hashes.append(sql.SQL("convert_to({}, 'UTF8')").format(template))

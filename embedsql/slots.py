@@ -177,7 +177,9 @@ class Slots:
         """The lexemes of a chunk and its heading; null where the index has no lexical lane."""
         if self.spec.lexical is None:
             return sql.SQL("NULL::tsvector")
-        return sql.SQL("embedsql.chunk_lexemes({}, heading, chunk, titled)").format(self.configuration)
+        return sql.SQL("embedsql.chunk_lexemes({}, heading, chunk, titled)").format(
+            self.configuration
+        )
 
     @property
     def configuration(self) -> sql.Composable:

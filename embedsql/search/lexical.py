@@ -64,24 +64,28 @@ def lexical_lane(target: Target, query: Query, question: CTE) -> CTE:
     most = depth * OVERSAMPLE
     probe = select(question.c.probe).scalar_subquery()
     probed = _best_matches(target, query, question, probe, most).cte("probed")
-    beyond = select(
-        func.embedsql.bm25_beyond(
-            question.c.terms,
-            question.c.bounds,
-            question.c.probed,
-            question.c.required,
-            func.coalesce(_score_at(target, probed, depth), 0.0),
-        ).label("matched")
-    ).cte("beyond").prefix_with("MATERIALIZED")
+    beyond = (
+        select(
+            func.embedsql.bm25_beyond(
+                question.c.terms,
+                question.c.bounds,
+                question.c.probed,
+                question.c.required,
+                func.coalesce(_score_at(target, probed, depth), 0.0),
+            ).label("matched")
+        )
+        .cte("beyond")
+        .prefix_with("MATERIALIZED")
+    )
     matched = select(beyond.c.matched).scalar_subquery()
     others = _best_matches(target, query, question, matched, most).cte("others")
     near = union_all(select(*probed.c), select(*others.c)).subquery("near")
     rows = best_chunk(target, near, near.c.score.desc(), near.c.score).cte("near_match")
     short = _is_short(target, rows, (probed, others), depth, most)
     all_rows = _every_match(target, query, question, only_if=short)
-    found = union_all(
-        select(*rows.c).where(~short), select(*all_rows.c).where(short)
-    ).subquery("matching")
+    found = union_all(select(*rows.c).where(~short), select(*all_rows.c).where(short)).subquery(
+        "matching"
+    )
     order = [found.c.score.desc(), *target.key_of(found)]
     return (
         select(*found.c, func.row_number().over(order_by=order).label("rank"))
@@ -121,9 +125,7 @@ def _best_matches(
     )
     row = target.row_of(matching, query).lateral("found")
     best = [matching.c.score.desc(), *target.key_of(matching), matching.c.chunk_seq]
-    return (
-        select(*matching.c).select_from(matching).join(row, true()).order_by(*best).limit(most)
-    )
+    return select(*matching.c).select_from(matching).join(row, true()).order_by(*best).limit(most)
 
 
 def _score_at(target: Target, chunks: CTE, place: int) -> Any:
@@ -154,9 +156,7 @@ def _every_match(
 ) -> CTE:
     """Every chunk that matches, collapsed to rows; nothing is read unless ``only_if`` holds."""
     matched = select(
-        func.embedsql.bm25_beyond(
-            question.c.terms, question.c.bounds, 0, question.c.required, 0.0
-        )
+        func.embedsql.bm25_beyond(question.c.terms, question.c.bounds, 0, question.c.required, 0.0)
     ).scalar_subquery()
     score = bm25(target.chunk, question).label("score")
     chunks = (
@@ -167,5 +167,3 @@ def _every_match(
     rows = best_chunk(target, chunks, chunks.c.score.desc(), chunks.c.score).subquery("every")
     order = [rows.c.score.desc(), *target.key_of(rows)]
     return select(*rows.c).order_by(*order).limit(_depth(query)).cte("every_match")
-
-

@@ -49,9 +49,7 @@ class SearchTuning:
         if not 1 <= self.candidates <= 10 * MOST_ROWS or not 1 <= self.oversample <= 100:
             raise QueryError("a search takes 1 to 10,000 candidates, oversampled 1 to 100 times")
         if self.fusion not in get_args(Fusion):
-            raise QueryError(
-                f"no such fusion: {self.fusion!r}; take {', '.join(get_args(Fusion))}"
-            )
+            raise QueryError(f"no such fusion: {self.fusion!r}; take {', '.join(get_args(Fusion))}")
         weights = (self.dense_weight, self.lexical_share)
         if not (math.isfinite(self.saturation) and self.saturation > 0):
             raise QueryError("the saturation must be a number above 0")

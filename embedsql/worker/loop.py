@@ -182,7 +182,8 @@ class Worker:
                 if batch is not None:
                     return self._hand_over(connection, lane, batch, backfill=True)
             return False
-        self._builder.look(index)
+        if not self._leases.batches(lane.change_log):  # else what is sampled and indexed is a part
+            self._builder.look(index)
         return False
 
     def _hand_over(

@@ -177,7 +177,10 @@ def test_worker_role_embeds_whatever_changes(
 def work_left(connection: psycopg.Connection, round_: int) -> None:
     """A row of each kind of work, none of it held by a worker that failed before."""
     connection.execute("DELETE FROM embedsql.article_search_batch")
-    connection.execute("UPDATE embedsql.semantic_index SET backfill_since = now(), problem = NULL")
+    connection.execute(
+        "UPDATE embedsql.semantic_index SET backfill_since = now(), problem = NULL, "
+        "calibrated_chunks = NULL, average_length = NULL, configurations = NULL"
+    )
     connection.execute("INSERT INTO article (body) VALUES (%s), ('poison')", [f"text {round_}"])
     connection.execute("UPDATE article SET body = %s WHERE id = 1", [f"edit {round_}"])
 

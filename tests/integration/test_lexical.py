@@ -92,7 +92,11 @@ def zipf(connection: psycopg.Connection, database: str) -> list[str]:
     ("analyzed", "near"), [(True, 1e-4), (False, 0.02)], ids=["analyzed", "never analyzed"]
 )
 def test_the_best_rows_are_those_of_bm25_by_the_book(
-    zipf: list[str], connection: psycopg.Connection, sqlalchemy_engine: Engine, analyzed: bool, near: float
+    zipf: list[str],
+    connection: psycopg.Connection,
+    sqlalchemy_engine: Engine,
+    analyzed: bool,
+    near: float,
 ) -> None:
     if analyzed:
         connection.execute("VACUUM ANALYZE")
@@ -225,9 +229,7 @@ def test_no_text_raises(fruit: None, sqlalchemy_engine: Engine, question: str) -
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(text=st.text(st.sampled_from("ab +-\"'\\&|!:*()<>\0\ud800é\n\t.0_/#"), max_size=40))
-def test_no_combination_of_signs_raises(
-    fruit: None, sqlalchemy_engine: Engine, text: str
-) -> None:
+def test_no_combination_of_signs_raises(fruit: None, sqlalchemy_engine: Engine, text: str) -> None:
     assert isinstance(ids(sqlalchemy_engine, f"red {text}"), list)
 
 
@@ -277,9 +279,7 @@ def test_the_reciprocal_and_the_convex_fusion_are_to_be_had(
     fruit: None, sqlalchemy_engine: Engine
 ) -> None:
     for fusion in ("rrf", "convex", "calibrated"):
-        found = search(
-            sqlalchemy_engine, "red apple", "hybrid", tuning=SearchTuning(fusion=fusion)
-        )
+        found = search(sqlalchemy_engine, "red apple", "hybrid", tuning=SearchTuning(fusion=fusion))
         assert {id_ for id_, _ in found} == set(range(5))
         assert [hit.score for _, hit in found] == sorted(
             (hit.score for _, hit in found), reverse=True

@@ -85,7 +85,9 @@ def test_the_source_is_named_before_the_chunks(
     sql = rendered(search(index, mode))
 
     # PostgreSQL locks tables in the order in which a statement names them
-    assert sql.index(f"FROM {source} ") < re.search(rf"(?:FROM|JOIN) {re.escape(view)}", sql).start()  # type: ignore[union-attr]
+    assert (
+        sql.index(f"FROM {source} ") < re.search(rf"(?:FROM|JOIN) {re.escape(view)}", sql).start()
+    )  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("mode", MODES)
