@@ -111,6 +111,25 @@ def check_text_columns(source: SourceTable, text: tuple[str, ...]) -> None:
             raise DeclarationError(f"the column {name!r} of {source.name!r} holds bytes, not text")
 
 
+def check_vector_column(source: SourceTable, column: str, vector_type: str) -> None:
+    """Refuse a column of the source that cannot hold the vectors; one that is not there will be.
+
+    Raises:
+        DeclarationError: With what is there.
+    """
+    if source.partitioned:
+        raise DeclarationError(
+            f"{source.name!r} is partitioned, and PostgreSQL builds no index on all of its "
+            "partitions without keeping writers waiting: take storage 'table'"
+        )
+    found = source.columns.get(column)
+    if found is not None and found != vector_type.partition("(")[0]:
+        raise DeclarationError(
+            f"the column {column!r} of {source.name!r} is there already and holds {found}, not "
+            f"{vector_type}: name another (--vector-column)"
+        )
+
+
 def check_name_free(connection: psycopg.Connection, schema: str, name: str) -> None:
     """Refuse an index name that a relation or a function of the schema has already.
 

@@ -24,7 +24,7 @@ from embedsql.cli.options import progress_console
 from embedsql.database import connect
 from embedsql.errors import ConnectionFailedError
 from embedsql.installation import require_installed
-from embedsql.worker.index_builder import builds
+from embedsql.vector_index import builds
 from embedsql.worker.report import WorkerReport
 
 LOOK_SECONDS = 0.5

@@ -39,17 +39,15 @@ CREATE TABLE {chunk} (
     start_offset int NOT NULL,
     content_hash bytea NOT NULL,
     chunk text NOT NULL,
-    lexemes tsvector,
-    embedding {vector_type} NOT NULL,
+    lexemes tsvector{vector_definitions},
     PRIMARY KEY ({key_columns}, chunk_seq)
 );
-
-ALTER TABLE {chunk} ALTER COLUMN embedding SET STORAGE {vector_storage};
 
 CREATE INDEX {content_index} ON {chunk} (content_hash);
 
 CREATE VIEW {chunk_view} WITH (security_invoker = true) AS
-SELECT {key_columns}, chunk_seq, start_offset, chunk, lexemes, embedding FROM {chunk};
+SELECT {chunk_key}, c.chunk_seq, c.start_offset, c.content_hash, c.chunk, c.lexemes, {viewed_vector}
+FROM {viewed_from};
 
 CREATE VIEW {index_view} WITH (security_invoker = true) AS
 SELECT {view_key}, c.chunk_seq, c.chunk, c.embedding

@@ -12,6 +12,7 @@ from sqlalchemy import CTE, Double, Float, Integer, Text, and_, cast, func, null
 from sqlalchemy.sql import ColumnElement
 
 from embedsql.search.dense import dense_lane
+from embedsql.search.distance import similarity
 from embedsql.search.lexical import lexical_lane
 from embedsql.search.query import Query
 from embedsql.search.target import Target
@@ -33,13 +34,13 @@ def ranked_rows(target: Target, query: Query) -> CTE:
 
 
 def _dense_only(target: Target, dense: CTE) -> CTE:
-    similarity = 1 - dense.c.distance
+    near = similarity(target.vectors, dense.c.distance)
     return select(
         *target.key_of(dense),
         dense.c.chunk_seq,
-        similarity.label("score"),
+        near.label("score"),
         dense.c.rank.label("dense_rank"),
-        similarity.label("similarity"),
+        near.label("similarity"),
         cast(null(), Integer).label("lexical_rank"),
         cast(null(), Float).label("lexical_score"),
         dense.c.strategy,
@@ -74,7 +75,7 @@ def _reciprocal_rank_fusion(target: Target, query: Query, dense: CTE, lexical: C
                 + _share(lexical.c.rank, tuning.lexical_weight, tuning.rrf_k)
             ).label("score"),
             dense.c.rank.label("dense_rank"),
-            (1 - dense.c.distance).label("similarity"),
+            similarity(target.vectors, dense.c.distance).label("similarity"),
             lexical.c.rank.label("lexical_rank"),
             lexical.c.score.label("lexical_score"),
             # the lane's strategy holds for rows that only the other lane found, too

@@ -266,5 +266,5 @@ AND relname NOT LIKE ALL
     ('{installation,semantic_index%,bulk_insert,worker,failure,dead_letter,status}')
 UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal
 UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'embedsql'::regnamespace
-AND proname NOT IN ('any_term_query', 'require_space', 'index_status')
+AND prorettype = 'trigger'::regtype
 """
