@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from typing import NamedTuple
 
 import psycopg
@@ -16,6 +17,7 @@ from psycopg import sql
 
 from embedsql import ddl, sqlfile
 from embedsql.build_memory import build_memory, set_build_memory
+from embedsql.errors import DeclarationError
 from embedsql.naming import bounded
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
@@ -50,6 +52,15 @@ FROM pg_catalog.pg_class AS c WHERE c.oid = pg_catalog.to_regclass(%s)
 _told: set[tuple[str, str]] = set()  # databases and statements of which the log spoke already
 
 
+class BuildState(Enum):
+    """What became of an approximate index that should be there."""
+
+    THERE = "there, being built, or not meant to be"
+    BUILT = "built now"
+    WAITS = "waits for vectors"
+    LEFT = "left to the owner of the table"
+
+
 class Build(NamedTuple):
     """How far a build is: ``done`` of ``total`` rows or blocks of its phase, 0 where not known."""
 
@@ -64,39 +75,36 @@ def builds(connection: psycopg.Connection) -> list[Build]:
     return [Build(*row) for row in connection.execute(_BUILDS).fetchall()]
 
 
-def ensure_vector_index(connection: psycopg.Connection, index: RegisteredIndex) -> bool:
+def ensure_vector_index(connection: psycopg.Connection, index: RegisteredIndex) -> BuildState:
     """Build the approximate index if it is not there; an INVALID leftover is replaced.
 
     A role that does not own the table goes on without: searches are exact until the owner built
     it, which the log says once. So does an IVFFlat index on an empty table, whose lists would be
     learnt from nothing.
-
-    Returns:
-        Whether one was built now.
     """
     vector = VectorSlots(Slots(index.spec, index.names))
     if index.spec.index == "none":
-        return False
+        return BuildState.THERE
     found = connection.execute(_STATE, [sqlfile.text(vector.vector_index)]).fetchone()
     if found is not None and any(found):  # there, or some other worker is at it
-        return False
+        return BuildState.THERE
     rows = count_vectors(connection, index)
     if index.spec.index == "ivfflat" and not rows:
         log.info("%s has no vectors yet: its IVFFlat index waits for them", index.spec.name)
-        return False
+        return BuildState.WAITS
     statement = _build_statement(index, rows)
     owned = connection.execute(_OWNED, [sqlfile.text(vector.indexed_table)]).fetchone()
     if owned is not None and not owned[0]:
         _leave_to_owner(connection, index, statement)
-        return False
+        return BuildState.LEFT
     with _unhurried(connection):
         if found is not None:
             _drop(connection, vector.vector_index)
         try:
             _build(connection, index, statement, rows)
         except psycopg.errors.DuplicateTable:  # another worker was faster
-            return False
-    return True
+            return BuildState.THERE
+    return BuildState.BUILT
 
 
 def rebuild_vector_index(connection: psycopg.Connection, index: RegisteredIndex) -> None:
@@ -109,6 +117,8 @@ def rebuild_vector_index(connection: psycopg.Connection, index: RegisteredIndex)
     Raises:
         DeclarationError: It is declared without.
     """
+    if index.spec.index == "none":
+        raise DeclarationError(f"{index.spec.name} is declared without an approximate index")
     vector = VectorSlots(Slots(index.spec, index.names))
     name = index.names.vector_index
     fresh = bounded(name, "new")

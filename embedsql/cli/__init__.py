@@ -13,7 +13,7 @@ import sqlalchemy.exc
 import typer
 from stamina.instrumentation import set_on_retry_hooks
 
-from embedsql.cli import database, declare, grants, query, queue, schema, work
+from embedsql.cli import database, declare, grants, maintain, query, queue, schema, work
 from embedsql.errors import EmbedsqlError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ work.add_to(app)
 query.add_to(app)
 queue.add_to(app)
 grants.add_to(app)
+maintain.add_to(app)
 
 
 def main() -> None:

@@ -65,6 +65,20 @@ def drain_progress(conninfo: str, *, enabled: bool) -> Iterator[Callable[[Worker
 
 
 @contextlib.contextmanager
+def build_progress(conninfo: str, *, enabled: bool) -> Iterator[None]:
+    """Shows the builds that run meanwhile."""
+    if not enabled:
+        yield
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _RateColumn())
+    with (
+        Progress(*columns, console=progress_console) as progress,
+        _shown_builds(conninfo, progress),
+    ):
+        yield
+
+
+@contextlib.contextmanager
 def _shown_builds(conninfo: str, progress: Progress) -> Iterator[None]:
     """A bar for each index that is being built, looked at over a connection of its own."""
     done = threading.Event()

@@ -5,13 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import psycopg
 
 from embedsql.registry import RegisteredIndex
-from embedsql.vector_index import ensure_vector_index
+from embedsql.vector_index import BuildState, ensure_vector_index
 
 LOOK_SECONDS = 60.0
+
+
+class _Look(NamedTuple):
+    """When an index was looked at, after how many written rows, and what came of it."""
+
+    at: float
+    written: int
+    found: Future[bool]
+
+    def is_outdated(self, written: int) -> bool:
+        """Whether the index waited for rows, and some have come."""
+        return not self.found.result() and written != self.written
 
 
 class IndexBuilder:
@@ -28,7 +41,7 @@ class IndexBuilder:
         self._open_connection = open_connection
         self._woken = woken
         self._connection: psycopg.Connection | None = None
-        self._looks: dict[int, tuple[float, Future[None]]] = {}
+        self._looks: dict[int, _Look] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedsql-builder")
 
     def __enter__(self) -> IndexBuilder:
@@ -41,32 +54,44 @@ class IndexBuilder:
             self._connection.cancel_safe()
         self._thread.shutdown()
 
-    def look(self, index: RegisteredIndex) -> None:
+    def look(self, index: RegisteredIndex, written: int) -> None:
         """Have the index built if it is not there; asked again within a minute, do nothing.
+
+        Args:
+            index: The index.
+            written: Rows that were written so far. An index that waits for rows is looked at again
+                after more of them.
 
         Raises:
             psycopg.Error: The look before this one failed.
             ConnectionFailedError: Likewise.
         """
-        now = time.monotonic()
-        last, look = self._looks.get(index.index_id, (-LOOK_SECONDS, None))
-        if look is not None and not look.done():
+        last = self._looks.get(index.index_id)
+        if last is not None and not last.found.done():
             return
-        if look is not None and (error := look.exception()) is not None:
+        if last is not None and (error := last.found.exception()) is not None:
             del self._looks[index.index_id]
             raise error
-        if now - last >= LOOK_SECONDS:
-            self._looks[index.index_id] = (now, self._thread.submit(self._look, index))
+        now = time.monotonic()
+        if last is None or now - last.at >= LOOK_SECONDS or last.is_outdated(written):
+            found = self._thread.submit(self._look, index)
+            self._looks[index.index_id] = _Look(now, written, found)
 
-    def is_settled(self, index: RegisteredIndex) -> bool:
+    def is_settled(self, index: RegisteredIndex, written: int) -> bool:
         """Whether the index was looked at and nothing is being built."""
-        _, look = self._looks.get(index.index_id, (0.0, None))
-        return look is not None and look.done() and look.exception() is None
+        last = self._looks.get(index.index_id)
+        return (
+            last is not None
+            and last.found.done()
+            and last.found.exception() is None
+            and not last.is_outdated(written)
+        )
 
-    def _look(self, index: RegisteredIndex) -> None:
+    def _look(self, index: RegisteredIndex) -> bool:
+        """Returns whether the index is there now, or is not meant to be."""
         try:
             with self._open_connection() as self._connection:
-                ensure_vector_index(self._connection, index)
+                return ensure_vector_index(self._connection, index) is not BuildState.WAITS
         finally:
             self._connection = None
             self._woken()
