@@ -9,7 +9,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from embedsql.errors import DeclarationError
-from embedsql.spec import KeyColumn
+from embedsql.spec import IndexSpec, KeyColumn
 
 _KINDS = {
     "v": "a view",
@@ -93,6 +93,17 @@ def describe_source(connection: psycopg.Connection, table: str) -> SourceTable:
         )
     columns: dict[str, str] = dict(cursor.execute(_COLUMNS, [oid]).fetchall())
     return SourceTable(schema, name, partitioned, key, columns)
+
+
+def has_row_security(connection: psycopg.Connection, spec: IndexSpec) -> bool:
+    """Whether the source has row-level security."""
+    found = connection.execute(
+        "SELECT relrowsecurity FROM pg_catalog.pg_class AS c "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %s AND c.relname = %s",
+        [spec.schema, spec.table],
+    ).fetchone()
+    return found is not None and bool(found[0])
 
 
 def check_text_columns(source: SourceTable, text: tuple[str, ...]) -> None:

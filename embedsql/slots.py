@@ -118,6 +118,10 @@ class Slots:
             for name, column in zip(self.own_key, self.spec.key, strict=True)
         )
 
+    def key_match_of_chunk(self, source: str) -> sql.Composed:
+        """``s.id = article_search_chunk_1.key_1``: where a policy allows the chunks no alias."""
+        return self.key_match(source, self.names.chunk)
+
     @cached_property
     def key_texts(self) -> sql.Composed:
         """``key_1::text, key_2::text``"""

@@ -118,6 +118,25 @@ def grant_statements(
     ]
 
 
+def policy_statements(spec: IndexSpec, names: ObjectNames | None = None) -> list[str]:
+    """The row-level security of an index's chunks, where its source has one.
+
+    A search role may read the chunks' table. The searches join the source, whose policies hold;
+    with these statements they hold for whoever reads the chunks alone.
+    """
+    slots = Slots(spec, names)
+    return [
+        sqlfile.text(statement)
+        for statement in sqlfile.script(
+            __name__,
+            "policy.sql",
+            chunk=slots.chunk,
+            source=slots.source,
+            key_match=slots.key_match_of_chunk("s"),
+        )
+    ]
+
+
 def missing_grants(
     connection: psycopg.Connection,
     spec: IndexSpec,
