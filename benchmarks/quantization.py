@@ -176,7 +176,8 @@ def ask(
 
 def similarities(real: RealVectors, query: int, ids: Sequence[int]) -> npt.NDArray[np.float32]:
     """The true similarities of what was found."""
-    return real.vectors[np.asarray(ids) - 1] @ real.query_vectors[query]
+    found: npt.NDArray[np.float32] = real.vectors[np.asarray(ids) - 1] @ real.query_vectors[query]
+    return found
 
 
 if __name__ == "__main__":

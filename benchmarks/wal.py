@@ -48,8 +48,9 @@ def main() -> None:
 def embedded(connection: psycopg.Connection, info: str) -> int:
     """Bytes that a worker's drain writes."""
     connection.execute("DROP TABLE IF EXISTS article")
-    model = {"model": f"hash:{DIMENSIONS}", "dimensions": DIMENSIONS}
-    index = make_article(connection, lexical=None, index="none", **model)
+    index = make_article(
+        connection, lexical=None, index="none", model=f"hash:{DIMENSIONS}", dimensions=DIMENSIONS
+    )
     connection.execute(
         "INSERT INTO article (id, body) "
         "SELECT n, md5(n::text) || ' ' || md5(n::text || 'b') FROM generate_series(1, %s) AS n",
