@@ -30,7 +30,7 @@ def check_declaration(connection: psycopg.Connection, spec: IndexSpec, source: S
     Raises:
         DeclarationError: With what is wrong and what there is instead.
     """
-    check_text_columns(source, spec.text)
+    check_text_columns(source, spec.watched)
     if spec.storage == "column":
         check_vector_column(source, spec.vector_column, spec.vector_type)
     if installed_version(connection) and is_registered(connection, spec.name):

@@ -13,11 +13,13 @@ from sqlalchemy.sql import ColumnElement
 from embedsql.embedders import Embedder, EmbedderOptions, load_embedder
 from embedsql.search import Mode, Query, SearchTuning, search_statement
 from embedsql.search.target import Target
+from embedsql.search.words import meant_text
 from embedsql.spec import (
     DEFAULT_MODEL,
     Backend,
     Chunking,
     IndexSpec,
+    LexicalIndex,
     Storage,
 )
 from embedsql.tables import source_of
@@ -77,6 +79,9 @@ class SemanticIndex:
     hnsw: Hnsw = field(default_factory=Hnsw, kw_only=True)
     ivfflat: Ivfflat = field(default_factory=Ivfflat, kw_only=True)
     lexical: str | None = field(default="english", kw_only=True)
+    lexical_column: str | None = field(default=None, kw_only=True)
+    lexical_index: LexicalIndex = field(default="none", kw_only=True)
+    heading_weight: float = field(default=3.0, kw_only=True)
     chunking: Chunking | None = field(default_factory=Chunking, kw_only=True)
     replicated: bool = field(default=False, kw_only=True)
 
@@ -109,8 +114,10 @@ class SemanticIndex:
         """
         space = None
         if vector is None and text is not None and mode != "lexical":
-            Query(text=text, mode="lexical", limit=limit)  # refuse before a model is loaded
-            vector = self.embedder.embed_queries([text])[0]
+            asked = Query(
+                text=text, mode="lexical", limit=limit
+            )  # refused before a model is loaded
+            vector = self.embedder.embed_queries([meant_text(asked.text or "")])[0]
             space = self.embedder.space.label
         query = Query(
             text=text,
@@ -172,6 +179,9 @@ class SemanticIndex:
             hnsw=self.hnsw,
             ivfflat=self.ivfflat,
             lexical=self.lexical,
+            lexical_column=self.lexical_column,
+            lexical_index=self.lexical_index,
+            heading_weight=self.heading_weight,
             chunking=self._chunking,
             replicated=self.replicated,
         )

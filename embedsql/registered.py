@@ -17,8 +17,9 @@ from embedsql.embedders import Embedder, load_embedder, options_of
 from embedsql.installation import require_installed
 from embedsql.registry import RegisteredIndex, find_index
 from embedsql.search import Hit, Mode, Query, search_statement
-from embedsql.search.query import check_text
+from embedsql.search.query import checked_text
 from embedsql.search.target import Target
+from embedsql.search.words import meant_text
 from embedsql.tables import source_of
 
 
@@ -78,8 +79,8 @@ class RegisteredSearch:
         Raises:
             QueryError: The query cannot be run.
         """
-        check_text(query)
-        vector = None if mode == "lexical" else self.embedder.embed_queries([query])[0]
+        query = checked_text(query)
+        vector = None if mode == "lexical" else self.embedder.embed_queries([meant_text(query)])[0]
         asked = Query(
             text=query,
             vector=vector,

@@ -170,9 +170,36 @@ class Slots:
         """The lexemes of a chunk and its heading; null where the index has no lexical lane."""
         if self.spec.lexical is None:
             return sql.SQL("NULL::tsvector")
+        return sql.SQL("embedsql.chunk_lexemes({}, heading, chunk, titled)").format(
+            self.configuration
+        )
+
+    @property
+    def configuration(self) -> sql.Composable:
+        """The text-search configuration of a row ``k``: the declared one, or the row's own."""
+        assert self.spec.lexical is not None
+        declared = sql.SQL("{}::regconfig").format(
+            sqlfile.literal('"' + self.spec.lexical.replace('"', '""') + '"')
+        )
+        if self.spec.lexical_column is None:
+            return declared
         return sql.SQL(
-            r"to_tsvector({}::regconfig, concat_ws(E'\n\n', nullif(heading, ''), chunk))"
-        ).format(sqlfile.literal('"' + self.spec.lexical.replace('"', '""') + '"'))
+            "embedsql.configuration((SELECT s.{}::text FROM {} AS s WHERE {}), {})"
+        ).format(
+            sqlfile.identifier(self.spec.lexical_column),
+            self.source,
+            self.key_match("s", "k"),
+            declared,
+        )
+
+    @property
+    def terms_expression(self) -> sql.Composable:
+        """The BM25 weights of a chunk's lexemes; null where the index has no lexical lane."""
+        if self.spec.lexical is None:
+            return sql.SQL("NULL::sparsevec")
+        return sql.SQL("embedsql.bm25_weights(lexemes, average.length, {})").format(
+            sqlfile.raw(repr(float(self.spec.heading_weight)))
+        )
 
     @cached_property
     def key_json(self) -> sql.Composed:

@@ -19,6 +19,7 @@ from embedsql.vectors import Hnsw, Ivfflat, Metric, Quantization, Stored, Vector
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
+LexicalIndex = Literal["none", "hnsw"]
 Backend = Literal["torch", "openvino", "onnx"]
 Storage = Literal["table", "column"]
 
@@ -107,6 +108,11 @@ class IndexSpec:
         hnsw: Build-time options of an HNSW index.
         ivfflat: Build-time options of an IVFFlat index.
         lexical: Text-search configuration of the lexical lane. ``None``: no lexical lane.
+        lexical_column: A column of the source that names each row's own configuration; where there
+            is none of that name, ``lexical`` holds. ``None``: it holds for every row.
+        lexical_index: ``hnsw``: an approximate index serves the lexical lane, for millions of rows.
+            ``none``: it is exact.
+        heading_weight: How often a word of a title or heading counts, 1 to 10. Defaults to 3.
         chunking: ``None``: one vector for each row; a text the model cannot read whole is cut and
             counted as truncated.
         max_characters: A row's text is read up to here; longer ones are counted as truncated.
@@ -137,6 +143,9 @@ class IndexSpec:
     hnsw: Hnsw = field(default_factory=Hnsw)
     ivfflat: Ivfflat = field(default_factory=Ivfflat)
     lexical: str | None = "english"
+    lexical_column: str | None = None
+    lexical_index: LexicalIndex = "none"
+    heading_weight: float = 3.0
     chunking: Chunking | None = field(default_factory=Chunking)
     max_characters: int = 200_000
     replicated: bool = False
@@ -156,6 +165,7 @@ class IndexSpec:
         _check_choice("storage", self.storage, get_args(Storage))
         _check_choice("stored type", self.stored, (None, *get_args(Stored)))
         check_backend(self.backend, self.model)
+        self._check_lexical()
         self._check_key_names()
         self.vectors.check(self.dimensions, self.index)
         self._check_storage()
@@ -165,6 +175,12 @@ class IndexSpec:
     def parsed_template(self) -> Template | None:
         """The template, read."""
         return None if self.template is None else Template.parse(self.template, self.text)
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The columns, besides the key, whose change makes a row's chunks outdated."""
+        own = () if self.lexical_column is None else (self.lexical_column,)
+        return tuple(dict.fromkeys((*self.text, *own)))
 
     @property
     def names(self) -> ObjectNames:
@@ -196,6 +212,17 @@ class IndexSpec:
         if values["chunking"] is not None:
             values["chunking"] = Chunking(**values["chunking"])
         return cls(**values)
+
+    def _check_lexical(self) -> None:
+        if self.lexical_index not in get_args(LexicalIndex):
+            raise DeclarationError(f"no such lexical index: {self.lexical_index!r}")
+        if not 1 <= self.heading_weight <= 10:
+            raise DeclarationError(f"heading_weight must be 1 to 10, not {self.heading_weight}")
+        if self.lexical is None and (self.lexical_column or self.lexical_index != "none"):
+            raise DeclarationError(
+                "lexical_column and lexical_index need a lexical lane: name the text-search "
+                "configuration of rows without one of their own as lexical"
+            )
 
     def _check_key_names(self) -> None:
         taken = {"chunk_seq", "chunk", "embedding"} & {column.name for column in self.key}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pgvector.sqlalchemy import BIT, HALFVEC, VECTOR
+from pgvector.sqlalchemy import BIT, HALFVEC, SPARSEVEC, VECTOR
 from sqlalchemy import Column, Integer, MetaData, Table, Text, inspect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import TSVECTOR
@@ -85,6 +85,7 @@ def chunk_table(index: str, key_types: Sequence[TypeEngine[Any]], vectors: Vecto
         Column("start_offset", Integer),
         Column("chunk", Text),
         Column("lexemes", TSVECTOR),
+        Column("terms", SPARSEVEC),
         Column("embedding", vector),
         *([Column("bits", BIT())] if vectors.has_codes else []),
     )

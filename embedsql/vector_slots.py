@@ -78,14 +78,15 @@ class VectorSlots:
             return sql.SQL("true")
         return sql.SQL("s.{} IS NOT NULL").format(self.column)
 
-    def _chunks_with_vectors(self, join: str) -> sql.Composable:
-        chunks = sql.SQL("{} AS c").format(self._slots.chunk)
+    def source_join(self, join: str) -> sql.Composable:
+        """``JOIN article AS s ON s.id = c.key_1``, where the source holds the vectors."""
         if not self.in_source:
-            return chunks
+            return sql.SQL("")
         match = self._slots.key_match("s", "c")
-        return sql.SQL("{} {} {} AS s ON {}").format(
-            chunks, sqlfile.raw(join), self._slots.source, match
-        )
+        return sql.SQL("{} {} AS s ON {}").format(sqlfile.raw(join), self._slots.source, match)
+
+    def _chunks_with_vectors(self, join: str) -> sql.Composable:
+        return sql.SQL("{} AS c {}").format(self._slots.chunk, self.source_join(join))
 
     @property
     def saved_columns(self) -> sql.Composable:

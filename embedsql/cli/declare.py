@@ -24,6 +24,13 @@ from embedsql.spec import DEFAULT_MODEL, Backend, Chunking, IndexSpec, Storage
 from embedsql.vectors import Hnsw, Ivfflat, Metric, Quantization, Stored, VectorIndex
 
 
+class LexicalIndexes(StrEnum):
+    """What serves the lexical lane."""
+
+    NONE = "none"
+    HNSW = "hnsw"
+
+
 class Providers(StrEnum):
     """Where an embedder comes from."""
 
@@ -81,6 +88,16 @@ def add(
     lexical: Annotated[
         str, typer.Option(help="Text-search configuration of the lexical lane, or none.")
     ] = "english",
+    lexical_column: Annotated[
+        str | None,
+        typer.Option(help="A column that names each row's own text-search configuration."),
+    ] = None,
+    lexical_index: Annotated[
+        LexicalIndexes, typer.Option(help="hnsw: approximate, for millions of rows.")
+    ] = LexicalIndexes.NONE,
+    heading_weight: Annotated[
+        float, typer.Option(min=1, max=10, help="How often a word of a title or heading counts.")
+    ] = 3.0,
     chunk_tokens: Annotated[
         int | None, typer.Option(help="Most tokens in a chunk. Default: 192.")
     ] = None,
@@ -148,6 +165,9 @@ def add(
                 hnsw=Hnsw(hnsw_m, ef_construction),
                 ivfflat=Ivfflat(lists),
                 lexical=None if lexical == "none" else lexical,
+                lexical_column=lexical_column,
+                lexical_index=lexical_index.value,
+                heading_weight=heading_weight,
                 chunking=chunking,
                 replicated=replicated,
             )

@@ -39,14 +39,18 @@ CREATE TABLE {chunk} (
     start_offset int NOT NULL,
     content_hash bytea NOT NULL,
     chunk text NOT NULL,
-    lexemes tsvector{vector_definitions},
+    lexemes tsvector,
+    terms sparsevec(536870912){vector_definitions}, -- BM25 weights of the lexemes
     PRIMARY KEY ({key_columns}, chunk_seq)
 );
+
+-- beside the row as long as it fits a page: every candidate of the lexical lane is weighed
+ALTER TABLE {chunk} ALTER COLUMN terms SET STORAGE MAIN;
 
 CREATE INDEX {content_index} ON {chunk} (content_hash);
 
 CREATE VIEW {chunk_view} WITH (security_invoker = true) AS
-SELECT {chunk_key}, c.chunk_seq, c.start_offset, c.content_hash, c.chunk, c.lexemes, {viewed_vector}
+SELECT {chunk_key}, c.chunk_seq, c.start_offset, c.content_hash, c.chunk, c.lexemes, c.terms, {viewed_vector}
 FROM {viewed_from};
 
 CREATE VIEW {index_view} WITH (security_invoker = true) AS

@@ -102,6 +102,20 @@ class Vectors:
         self._save_rows = _filled("save_rows.sql", slots)
         self._delete_surplus = _filled("delete_surplus.sql", slots)
         self._save_chunks = _filled("save_chunks.sql", slots)
+        self._note_configurations = (
+            None
+            if index.spec.lexical_column is None
+            else sqlfile.statement(
+                __package__,
+                "note_configurations.sql",
+                key_parameters=slots.key_parameters,
+                key_columns=slots.key_columns,
+                source=slots.source,
+                key_match=slots.key_match("s", "k"),
+                lexical_column=sqlfile.identifier(index.spec.lexical_column),
+                name=sqlfile.literal(index.spec.name),
+            )
+        )
         self._acknowledge = _filled("acknowledge.sql", slots)
         self._log_keys = _filled("log_keys.sql", slots)
         self._park = _filled("park.sql", slots)
@@ -205,9 +219,12 @@ class Vectors:
             "content_hashes": [embedded.content_hash for _, _, embedded in chunks],
             "texts": [embedded.chunk.text for _, _, embedded in chunks],
             "headings": [embedded.chunk.heading for _, _, embedded in chunks],
+            "titled": [embedded.chunk.titled for _, _, embedded in chunks],
             "embeddings": VectorArray(np.stack([one.vector for _, _, one in chunks]), self._type),
         }
         connection.execute(self._save_chunks, values)
+        if self._note_configurations is not None:
+            connection.execute(self._note_configurations, values)
 
     def _acknowledge_keys(
         self, connection: psycopg.Connection, batch: Batch, places: Sequence[int]
@@ -277,6 +294,8 @@ def _filled(name: str, slots: Slots) -> sql.Composed:
         key_match=slots.key_match("s", "c"),
         key_json=slots.key_json,
         lexemes=slots.lexemes_expression,
+        terms=slots.terms_expression,
+        name=sqlfile.literal(slots.spec.name),
         vector_array=sqlfile.raw(f"{slots.spec.vectors.stored_as}[]"),
         vector_columns=vector.saved_columns,
         vector_values=vector.saved_values,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import psycopg
 
+from embedsql.calibration import calibrate_if_due
 from embedsql.registry import RegisteredIndex
 from embedsql.vector_index import BuildState, ensure_vector_index
 
@@ -91,6 +92,7 @@ class IndexBuilder:
         """Returns whether the index is there now, or is not meant to be."""
         try:
             with self._open_connection() as self._connection:
+                calibrate_if_due(self._connection, index)
                 return ensure_vector_index(self._connection, index) is not BuildState.WAITS
         finally:
             self._connection = None

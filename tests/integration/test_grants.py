@@ -58,7 +58,8 @@ def index(connection: psycopg.Connection) -> RegisteredIndex:
     create_article_table(connection)
     connection.execute("CREATE TABLE secret AS SELECT 1 AS n")
     connection.execute("INSERT INTO article (body) VALUES ('amber'), ('birch'), ('cedar')")
-    found = add_index(connection)
+    connection.execute("ALTER TABLE article ADD COLUMN language text DEFAULT 'simple'")
+    found = add_index(connection, lexical_column="language")
     # pgvector's types and functions are in public, too; only the schema is taken away
     for statement in HARDENED:
         connection.execute(statement)
@@ -115,9 +116,10 @@ def search_everything(conninfo: str) -> None:
     try:
         with Session(made) as session:
             for mode in ("dense", "lexical", "hybrid"):
-                rows = session.execute(ARTICLE_SEARCH.search("amber", mode=mode)).all()
-                assert rows[0].id == 1
-                assert rows[0].hit.snippet == "amber"
+                for words in ("amber", "+amber -birch a-1"):
+                    rows = session.execute(ARTICLE_SEARCH.search(words, mode=mode)).all()
+                    assert rows[0].id == 1
+                    assert rows[0].hit.snippet == "amber"
             view = "SELECT id, chunk FROM public.article_search ORDER BY id"
             assert session.connection().exec_driver_sql(view).all()[0] == (1, "amber")
     finally:
