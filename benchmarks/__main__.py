@@ -19,6 +19,9 @@ BENCHMARKS = (
     "faults",
     "memory",
     "backends",
+    "quantization",
+    "deferred_index",
+    "wal",
 )
 
 

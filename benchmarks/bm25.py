@@ -16,7 +16,6 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-
 from sqlalchemy import BigInteger, Column, MetaData, Table
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 

@@ -18,13 +18,20 @@ from embedsql.spec import (
     DEFAULT_MODEL,
     Backend,
     Chunking,
-    Hnsw,
     IndexSpec,
     LexicalIndex,
-    Quantization,
-    VectorIndex,
+    Storage,
 )
 from embedsql.tables import source_of
+from embedsql.vectors import (
+    Hnsw,
+    Ivfflat,
+    Metric,
+    Quantization,
+    Stored,
+    VectorForm,
+    VectorIndex,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +69,15 @@ class SemanticIndex:
     base_url: str | None = field(default=None, kw_only=True)
     query_prompt: str | None = field(default=None, kw_only=True)
     document_prompt: str | None = field(default=None, kw_only=True)
+    metric: Metric = field(default="cosine", kw_only=True)
+    storage: Storage = field(default="table", kw_only=True)
+    vector_column: str = field(default="embedding", kw_only=True)
     quantization: Quantization = field(default="none", kw_only=True)
+    stored: Stored | None = field(default=None, kw_only=True)
+    index_dimensions: int | None = field(default=None, kw_only=True)
     index: VectorIndex = field(default="hnsw", kw_only=True)
     hnsw: Hnsw = field(default_factory=Hnsw, kw_only=True)
+    ivfflat: Ivfflat = field(default_factory=Ivfflat, kw_only=True)
     lexical: str | None = field(default="english", kw_only=True)
     lexical_column: str | None = field(default=None, kw_only=True)
     lexical_index: LexicalIndex = field(default="none", kw_only=True)
@@ -156,17 +169,30 @@ class SemanticIndex:
             base_url=self.base_url,
             query_prompt=self.query_prompt,
             document_prompt=self.document_prompt,
+            metric=self.metric,
+            storage=self.storage,
+            vector_column=self.vector_column,
             quantization=self.quantization,
+            stored=self.stored,
+            index_dimensions=self.index_dimensions,
             index=self.index,
             hnsw=self.hnsw,
+            ivfflat=self.ivfflat,
             lexical=self.lexical,
             lexical_column=self.lexical_column,
             lexical_index=self.lexical_index,
             heading_weight=self.heading_weight,
-            chunking=self.chunking,
+            chunking=self._chunking,
             replicated=self.replicated,
         )
 
     @cached_property
     def _target(self) -> Target:
-        return Target(self.name, source_of(self.entity), self.quantization, self.lexical)
+        vectors = VectorForm(self.quantization, self.stored, self.index_dimensions, self.metric)
+        return Target(self.name, source_of(self.entity), vectors, self.lexical)
+
+    @property
+    def _chunking(self) -> Chunking | None:
+        """A column of the source holds one vector a row: nothing is cut unless asked for."""
+        as_a_whole = self.storage == "column" and self.chunking == Chunking()
+        return None if as_a_whole else self.chunking

@@ -114,7 +114,7 @@ class RegisteredSearch:
         spec = self._index.spec
         columns = [Column(column.name, NullType, primary_key=True) for column in spec.key]
         source = source_of(Table(spec.table, MetaData(), *columns, schema=spec.schema))
-        return Target(spec.name, source, spec.quantization, spec.lexical)
+        return Target(spec.name, source, spec.vectors, spec.lexical)
 
     def _condition(self, where: str | None) -> tuple[ColumnElement[bool], ...]:
         if where is None:

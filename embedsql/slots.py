@@ -13,10 +13,6 @@ from embedsql import sqlfile
 from embedsql.naming import ObjectNames, key_columns
 from embedsql.spec import IndexSpec
 
-# a vector that is kept in its row is read five times faster than one moved to TOAST; a row must
-# fit an 8 kB page, so the widest stay out of line
-PLAIN_STORAGE_BYTES = 4096
-
 
 class Slots:
     """SQL fragments for ``spec``, in ``names``' generation."""
@@ -122,6 +118,10 @@ class Slots:
             for name, column in zip(self.own_key, self.spec.key, strict=True)
         )
 
+    def key_match_of_chunk(self, source: str) -> sql.Composed:
+        """``s.id = article_search_chunk_1.key_1``: where a policy allows the chunks no alias."""
+        return self.key_match(source, self.names.chunk)
+
     @cached_property
     def key_texts(self) -> sql.Composed:
         """``key_1::text, key_2::text``"""
@@ -164,13 +164,6 @@ class Slots:
             sql.SQL("{} = {}").format(sqlfile.identifier(left, own), sqlfile.identifier(right, own))
             for own in self.own_key
         )
-
-    @property
-    def vector_storage(self) -> str:
-        """How PostgreSQL stores the vector column."""
-        width = 4 if self.spec.quantization == "none" else 2
-        fits = self.spec.dimensions * width + 8 <= PLAIN_STORAGE_BYTES
-        return "PLAIN" if fits else "EXTERNAL"
 
     @property
     def lexemes_expression(self) -> sql.Composable:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pgvector.sqlalchemy import HALFVEC, SPARSEVEC, VECTOR
+from pgvector.sqlalchemy import BIT, HALFVEC, SPARSEVEC, VECTOR
 from sqlalchemy import Column, Integer, MetaData, Table, Text, inspect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import TSVECTOR
@@ -17,7 +17,8 @@ from sqlalchemy.types import TypeEngine
 
 from embedsql.errors import DeclarationError
 from embedsql.naming import SCHEMA, ObjectNames, key_columns
-from embedsql.spec import KeyColumn, Quantization
+from embedsql.spec import KeyColumn
+from embedsql.vectors import VectorForm
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,9 @@ def source_of(entity: Any) -> Source:
     return Source(entity, table, key)
 
 
-def chunk_table(
-    index: str, key_types: Sequence[TypeEngine[Any]], quantization: Quantization
-) -> Table:
+def chunk_table(index: str, key_types: Sequence[TypeEngine[Any]], vectors: VectorForm) -> Table:
     """The view of an index's chunks that searches read; one row a chunk."""
-    vector: TypeEngine[Any] = VECTOR() if quantization == "none" else HALFVEC()
+    vector: TypeEngine[Any] = VECTOR() if vectors.stored_as == "vector" else HALFVEC()
     columns: list[Column[Any]] = [
         Column(name, kind)
         for name, kind in zip(key_columns(len(key_types)), key_types, strict=True)
@@ -88,6 +87,7 @@ def chunk_table(
         Column("lexemes", TSVECTOR),
         Column("terms", SPARSEVEC),
         Column("embedding", vector),
+        *([Column("bits", BIT())] if vectors.has_codes else []),
     )
 
 

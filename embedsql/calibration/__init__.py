@@ -16,6 +16,7 @@ from psycopg import sql
 from embedsql import sqlfile
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
+from embedsql.vector_slots import VectorSlots
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,13 @@ SAMPLE = 2000
 FEWEST_PAIRS = 20  # fewer say nothing
 DRIFT = 0.2  # by how much lengths may be off before weights are made again
 PAGES = 1000  # of which weights are made again in one transaction
+
+# as ``search.distance.similarity`` says it
+_SIMILARITY = {
+    "cosine": "1 - (a.embedding <=> b.embedding)",
+    "inner_product": "-(a.embedding <#> b.embedding)",
+    "l2": "1 / (1 + (a.embedding <-> b.embedding))",
+}
 
 _STATE = """
 SELECT embedsql.estimated_chunks(i.chunk_table), i.calibrated_chunks, i.average_length
@@ -36,7 +44,7 @@ class Calibration:
 
     Attributes:
         chunks: How many chunks there are, estimated.
-        mean: Of the cosine similarity of two chunks taken at random; ``None``: too few.
+        mean: Of the similarity of two chunks taken at random; ``None``: too few.
         deviation: Its standard deviation.
         length: Average length of a chunk, in words; ``None``: there is no lexical lane.
     """
@@ -59,12 +67,16 @@ def calibrate(
             length that is off by more than a fifth. It rewrites the chunks.
     """
     slots = Slots(index.spec, index.names)
+    vector = VectorSlots(slots)
     estimated, _, made_for = _state(connection, index)
     sample = sqlfile.statement(
         __name__,
         "sample.sql",
         chunk=slots.chunk,
-        key_columns=slots.key_columns,
+        chunk_key=slots.own_key_of("c"),
+        viewed_vector=vector.viewed,
+        source_join=vector.source_join("JOIN"),
+        similarity=sqlfile.raw(_SIMILARITY[index.spec.metric]),
         same_key=slots.same_key("a", "b"),
     )
     # twice as many pages as should do, since some are emptier than others

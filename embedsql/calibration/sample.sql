@@ -1,8 +1,9 @@
 WITH sampled AS MATERIALIZED (
-    SELECT {key_columns}, embedding, lexemes, row_number() OVER () AS place
+    SELECT {chunk_key}, {viewed_vector}, c.lexemes, row_number() OVER () AS place
     FROM (SELECT * FROM {chunk} TABLESAMPLE SYSTEM (%(percent)s::float8) ORDER BY random() LIMIT %(most)s) AS c
+    {source_join}
 ), compared AS (
-    SELECT 1 - (a.embedding <=> b.embedding) AS similarity
+    SELECT {similarity} AS similarity
     FROM sampled AS a JOIN sampled AS b ON b.place = a.place + 1
     WHERE NOT ({same_key})
 )

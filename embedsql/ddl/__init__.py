@@ -12,20 +12,22 @@ from functools import partial
 from psycopg import sql
 
 from embedsql import sqlfile
+from embedsql.ddl import vectors
 from embedsql.ddl.triggers import EVENTS, trigger_events, trigger_names, trigger_statements
-from embedsql.naming import ObjectNames
+from embedsql.ddl.vectors import vector_index_drop_statement, vector_index_statement
 from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
+from embedsql.vector_slots import VectorSlots
 
 __all__ = [
     "EVENTS",
     "create_statements",
     "drop_statements",
     "trigger_events",
+    "vector_index_drop_statement",
     "vector_index_statement",
 ]
 
-_file = partial(sqlfile.statement, __name__)
 _script = partial(sqlfile.script, __name__)
 
 
@@ -40,60 +42,37 @@ def create_statements(
         partitioned: Whether the source is a partitioned table, which needs row triggers.
     """
     slots = Slots(spec)
-    statements = _texts(_tables(spec, slots, space))
+    statements = vectors.column_statements(slots) + _tables(spec, slots, space)
+    statements += vectors.storage_statements(slots)
     if spec.lexical is not None:
-        statements += _texts(
-            _script(
-                "lexical.sql",
-                lexeme_index=sqlfile.identifier(slots.names.lexeme_index),
-                chunk=slots.chunk,
-            )
+        statements += _script(
+            "lexical.sql",
+            lexeme_index=sqlfile.identifier(slots.names.lexeme_index),
+            chunk=slots.chunk,
         )
-    return statements + _texts(trigger_statements(slots, partitioned=partitioned))
+    return _texts(statements + trigger_statements(slots, partitioned=partitioned))
 
 
 def drop_statements(spec: IndexSpec) -> list[str]:
     """The statements that remove a semantic index and all it made; the source table stays."""
     slots = Slots(spec)
-    return _texts(
-        _script(
-            "drop.sql",
-            source=slots.source,
-            index_view=slots.index_view,
-            chunk_view=slots.chunk_view,
-            chunk=slots.chunk,
-            row=slots.row,
-            batch=slots.batch,
-            log=slots.log,
-            name=sqlfile.literal(spec.name),
-            **trigger_names(slots),
-        )
+    statements = _script(
+        "drop.sql",
+        source=slots.source,
+        index_view=slots.index_view,
+        chunk_view=slots.chunk_view,
+        chunk=slots.chunk,
+        row=slots.row,
+        batch=slots.batch,
+        log=slots.log,
+        name=sqlfile.literal(spec.name),
+        **trigger_names(slots),
     )
-
-
-def vector_index_statement(
-    spec: IndexSpec, names: ObjectNames, *, concurrently: bool = True
-) -> str | None:
-    """The statement that builds the approximate index; ``None`` where the spec wants none."""
-    if spec.index == "none":
-        return None
-    slots = Slots(spec, names)
-    stored = "vector" if spec.quantization == "none" else spec.quantization
-    return sqlfile.text(
-        _file(
-            "vector_index.sql",
-            concurrently=sql.SQL("CONCURRENTLY") if concurrently else sql.SQL(""),
-            vector_index=sqlfile.identifier(names.vector_index),
-            chunk=slots.chunk,
-            operator_class=sqlfile.raw(f"{stored}_cosine_ops"),
-            m=sqlfile.literal(spec.hnsw.m),
-            ef_construction=sqlfile.literal(spec.hnsw.ef_construction),
-        )
-    )
+    return _texts(statements + vectors.drop_statements(slots))
 
 
 def _tables(spec: IndexSpec, slots: Slots, space: str | None) -> list[sql.Composed]:
-    names = slots.names
+    names, vector = slots.names, VectorSlots(slots)
     comment = f"chunks and vectors of {spec.schema}.{spec.table}, kept by embedsql"
     return _script(
         "tables.sql",
@@ -109,8 +88,10 @@ def _tables(spec: IndexSpec, slots: Slots, space: str | None) -> list[sql.Compos
         key_columns=slots.key_columns,
         view_key=slots.source_key_of("s"),
         key_match=slots.key_match("s", "c"),
-        vector_type=sqlfile.raw(spec.vector_type),
-        vector_storage=sqlfile.raw(slots.vector_storage),
+        vector_definitions=vector.definitions,
+        chunk_key=slots.own_key_of("c"),
+        viewed_vector=vector.viewed,
+        viewed_from=vector.viewed_from,
         content_index=sqlfile.identifier(names.content_index),
         view_comment=sqlfile.literal(comment),
         name=sqlfile.literal(spec.name),

@@ -40,12 +40,9 @@ CREATE TABLE {chunk} (
     content_hash bytea NOT NULL,
     chunk text NOT NULL,
     lexemes tsvector,
-    terms sparsevec(536870912),              -- BM25 weights of the lexemes
-    embedding {vector_type} NOT NULL,
+    terms sparsevec(536870912){vector_definitions}, -- BM25 weights of the lexemes
     PRIMARY KEY ({key_columns}, chunk_seq)
 );
-
-ALTER TABLE {chunk} ALTER COLUMN embedding SET STORAGE {vector_storage};
 
 -- beside the row as long as it fits a page: every candidate of the lexical lane is weighed
 ALTER TABLE {chunk} ALTER COLUMN terms SET STORAGE MAIN;
@@ -53,7 +50,8 @@ ALTER TABLE {chunk} ALTER COLUMN terms SET STORAGE MAIN;
 CREATE INDEX {content_index} ON {chunk} (content_hash);
 
 CREATE VIEW {chunk_view} WITH (security_invoker = true) AS
-SELECT {key_columns}, chunk_seq, start_offset, chunk, lexemes, terms, embedding FROM {chunk};
+SELECT {chunk_key}, c.chunk_seq, c.start_offset, c.content_hash, c.chunk, c.lexemes, c.terms, {viewed_vector}
+FROM {viewed_from};
 
 CREATE VIEW {index_view} WITH (security_invoker = true) AS
 SELECT {view_key}, c.chunk_seq, c.chunk, c.embedding

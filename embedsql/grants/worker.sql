@@ -42,3 +42,5 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON {batch} TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON {row} TO {role};
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON {chunk} TO {role};
+
+GRANT SELECT ON {chunk_view} TO {role};

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import CTE, Double, Float, Integer, Text, and_, cast, func, null, select, true
+from sqlalchemy import CTE, Float, Integer, Text, and_, cast, func, null, select, true
 from sqlalchemy.sql import ColumnElement
 
-from embedsql.search.dense import cosine_similarity, dense_lane
+from embedsql.search.dense import dense_lane
+from embedsql.search.distance import distance, similarity
 from embedsql.search.lexical import bm25, lexical_lane, question_of
 from embedsql.search.query import Query
 from embedsql.search.scores import fused_score
@@ -31,13 +32,13 @@ def ranked_rows(target: Target, query: Query) -> CTE:
 
 
 def _dense_only(target: Target, dense: CTE) -> CTE:
-    similarity = 1 - dense.c.distance
+    near = similarity(target.vectors, dense.c.distance)
     return select(
         *target.key_of(dense),
         dense.c.chunk_seq,
-        similarity.label("score"),
+        near.label("score"),
         dense.c.rank.label("dense_rank"),
-        similarity.label("similarity"),
+        near.label("similarity"),
         cast(null(), Integer).label("lexical_rank"),
         cast(null(), Float).label("bm25"),
         dense.c.strategy,
@@ -69,7 +70,7 @@ def _both_lanes(target: Target, query: Query, lexical: CTE) -> CTE:
             ),
             func.coalesce(dense.c.chunk_seq, lexical.c.chunk_seq).label("chunk_seq"),
             dense.c.rank.label("dense_rank"),
-            (1 - dense.c.distance).label("similarity"),
+            similarity(target.vectors, dense.c.distance).label("similarity"),
             lexical.c.rank.label("lexical_rank"),
             lexical.c.score.label("bm25"),
             # the lane's strategy holds for rows that only the other lane found, too
@@ -93,7 +94,7 @@ def _completed(target: Target, query: Query, question: CTE, found: CTE) -> CTE:
     chunk = target.chunk
     pairs = zip(target.key_of(chunk), target.key_of(found), strict=True)
     best: list[ColumnElement[Any]] = [
-        func.max(cosine_similarity(target, query)).label("similarity"),
+        func.max(similarity(target.vectors, distance(target, query))).label("similarity"),
         func.max(bm25(chunk, question)).label("bm25"),
     ]
     lacking = found.c.dense_rank.is_(None) | found.c.lexical_rank.is_(None)

@@ -27,7 +27,10 @@ class SearchTuning:
     Attributes:
         candidates: Rows that each lane hands to fusion. Defaults to 100, or the limit if larger.
         oversample: Chunks looked at for each candidate row, since several chunks may be of one
-            row. Defaults to 2.
+            row, and a quantized index knows their order roughly. Defaults to 2.
+        ef_search: Length of the list that a search of an HNSW index keeps, 1 to 1000. ``None``: as
+            many as there are chunks to look at.
+        probes: Lists of an IVFFlat index that are searched. Defaults to 20.
         fusion: How two lanes become one ranking. ``calibrated``: the similarity in deviations from
             that of two chunks taken at random, plus the saturated BM25 score; it depends on the row
             alone. ``rrf``: reciprocal ranks. ``convex``: both scores stretched to 0 to 1.
@@ -39,6 +42,8 @@ class SearchTuning:
 
     candidates: int = 100
     oversample: int = 2
+    ef_search: int | None = None
+    probes: int = 20
     fusion: Fusion = "calibrated"
     rrf_k: int = 60
     saturation: float = 20.0
@@ -48,6 +53,10 @@ class SearchTuning:
     def __post_init__(self) -> None:
         if not 1 <= self.candidates <= 10 * MOST_ROWS or not 1 <= self.oversample <= 100:
             raise QueryError("a search takes 1 to 10,000 candidates, oversampled 1 to 100 times")
+        if self.ef_search is not None and not 1 <= self.ef_search <= 1000:
+            raise QueryError("ef_search must be 1 to 1000")
+        if not 1 <= self.probes <= 32768:
+            raise QueryError("probes must be 1 to 32768")
         if self.fusion not in get_args(Fusion):
             raise QueryError(f"no such fusion: {self.fusion!r}; take {', '.join(get_args(Fusion))}")
         weights = (self.dense_weight, self.lexical_share)
@@ -121,6 +130,11 @@ class Query:
     def candidates(self) -> int:
         """Rows that each lane hands on."""
         return max(self.tuning.candidates, self.limit)
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the vector."""
+        return 0 if self.vector is None else len(self.vector)
 
     @property
     def vector_text(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -15,8 +15,8 @@ from sqlalchemy.sql.selectable import FromClause
 from embedsql.errors import QueryError
 from embedsql.naming import key_columns
 from embedsql.search.query import Query
-from embedsql.spec import Quantization
 from embedsql.tables import Source, chunk_table
+from embedsql.vectors import VectorForm
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,20 +29,20 @@ class Target:
     Attributes:
         index: The index's name.
         source: Its source.
-        quantization: How its vectors are stored.
+        vectors: How its vectors are stored and indexed.
         lexical: Its text-search configuration; ``None``: no lexical lane.
     """
 
     index: str
     source: Source
-    quantization: Quantization = "none"
+    vectors: VectorForm = field(default_factory=VectorForm)
     lexical: str | None = "english"
 
     @cached_property
     def chunk(self) -> Table:
         """The view of its chunks."""
         types = [column.type for column in self.source.table.primary_key.columns]
-        return chunk_table(self.index, types, self.quantization)
+        return chunk_table(self.index, types, self.vectors)
 
     @property
     def key_names(self) -> list[str]:

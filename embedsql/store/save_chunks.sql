@@ -13,12 +13,11 @@ WITH made AS MATERIALIZED (
     WHERE i.name = {name} AND i.average_length IS NULL
 )
 INSERT INTO {chunk} AS c
-    ({key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, terms, embedding)
-SELECT {key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, {terms}, embedding
-FROM made, average
+    ({key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, terms{vector_columns})
+SELECT {key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, {terms}{vector_values}
+FROM average, made AS k {vector_from}
 ON CONFLICT ({key_columns}, chunk_seq) DO UPDATE
     SET start_offset = EXCLUDED.start_offset, content_hash = EXCLUDED.content_hash,
-        chunk = EXCLUDED.chunk, lexemes = EXCLUDED.lexemes, terms = EXCLUDED.terms,
-        embedding = EXCLUDED.embedding
+        chunk = EXCLUDED.chunk, lexemes = EXCLUDED.lexemes, terms = EXCLUDED.terms{vector_updated}
     WHERE (c.content_hash, c.start_offset, c.chunk, c.lexemes)
         IS DISTINCT FROM (EXCLUDED.content_hash, EXCLUDED.start_offset, EXCLUDED.chunk, EXCLUDED.lexemes)

@@ -138,7 +138,7 @@ def test_worker_role_embeds_whatever_changes(
     assert missing_grants(connection, index.spec, "worker", index.names, role) == []
     connection.execute("UPDATE embedsql.semantic_index SET backfill_since = now()")
     worker = as_role(database, role)
-    caplog.set_level(logging.WARNING, "embedsql.worker.index_builder")
+    caplog.set_level(logging.WARNING, "embedsql.vector_index")
 
     assert drain(worker).saved == 3
     connection.execute("INSERT INTO article (body) VALUES ('amber'), ('poison')")
@@ -152,7 +152,7 @@ def test_worker_role_embeds_whatever_changes(
     assert drain(worker).saved == 1
     assert verify_all(database).ok
     # what it may not: build the vector index, which is said once
-    said = [record for record in caplog.records if record.name == "embedsql.worker.index_builder"]
+    said = [record for record in caplog.records if record.name == "embedsql.vector_index"]
     assert len(said) == 1
     assert "CREATE INDEX CONCURRENTLY" in said[0].getMessage()
     refused(
