@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Column, MetaData, Table, select, text, tuple_
+from sqlalchemy import select, text, tuple_
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
-from sqlalchemy.types import NullType
 
 from embedsql.database import connect, engine
 from embedsql.embedders import Embedder, load_embedder, options_of
@@ -18,9 +17,8 @@ from embedsql.installation import require_installed
 from embedsql.registry import RegisteredIndex, find_index
 from embedsql.search import Hit, Mode, Query, search_statement
 from embedsql.search.query import checked_text
-from embedsql.search.target import Target
+from embedsql.search.target import Target, registered_target
 from embedsql.search.words import meant_text
-from embedsql.tables import source_of
 
 
 @dataclass(frozen=True)
@@ -111,10 +109,7 @@ class RegisteredSearch:
 
     @cached_property
     def _target(self) -> Target:
-        spec = self._index.spec
-        columns = [Column(column.name, NullType, primary_key=True) for column in spec.key]
-        source = source_of(Table(spec.table, MetaData(), *columns, schema=spec.schema))
-        return Target(spec.name, source, spec.vectors, spec.lexical)
+        return registered_target(self._index.spec)
 
     def _condition(self, where: str | None) -> tuple[ColumnElement[bool], ...]:
         if where is None:
