@@ -479,6 +479,11 @@ CREATE UNLOGGED TABLE embedsql.query_request (
     CONSTRAINT query_request_bounded CHECK (char_length(query) <= 10000 AND char_length(error) <= 1000)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
+-- How long a search function waits for a worker; replace it to wait otherwise. Being the default of
+-- their argument, it also ties those functions to this schema, so that they go with it.
+CREATE FUNCTION embedsql.default_wait_ms() RETURNS int
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT 1000';
+
 CREATE FUNCTION embedsql.query_digest(space text, query text) RETURNS bytea
 LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT sha256(sha256(convert_to(space, 'UTF8')) || convert_to(query, 'UTF8'));

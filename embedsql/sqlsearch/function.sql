@@ -1,5 +1,5 @@
 CREATE OR REPLACE FUNCTION {function}(
-    {query} text, {k} int DEFAULT 10, {mode} text DEFAULT {default_mode}, {vector} vector DEFAULT NULL, {wait_ms} int DEFAULT 1000
+    {query} text, {k} int DEFAULT 10, {mode} text DEFAULT {default_mode}, {vector} vector DEFAULT NULL, {wait_ms} int DEFAULT embedsql.default_wait_ms()
 ) RETURNS TABLE ({columns})
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 10 AS {body};
 
