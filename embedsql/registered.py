@@ -13,6 +13,7 @@ from sqlalchemy.sql import ColumnElement
 
 from embedsql.database import connect, engine
 from embedsql.embedders import Embedder, load_embedder, options_of
+from embedsql.embedders.query_vectors import QueryVectors
 from embedsql.installation import require_installed
 from embedsql.registry import RegisteredIndex, find_index
 from embedsql.search import Hit, Mode, Query, search_statement
@@ -78,11 +79,11 @@ class RegisteredSearch:
             QueryError: The query cannot be run.
         """
         query = checked_text(query)
-        vector = None if mode == "lexical" else self.embedder.embed_queries([meant_text(query)])[0]
+        vectors = None if mode == "lexical" else self._query_vectors
         asked = Query(
             text=query,
-            vector=vector,
-            space=None if vector is None else self.embedder.space.label,
+            vector=None if vectors is None else vectors.of(meant_text(query)),
+            space=None if vectors is None else vectors.space,
             mode=mode,
             limit=limit,
             where=self._condition(where),
@@ -106,6 +107,10 @@ class RegisteredSearch:
         return load_embedder(
             self._index.spec.model, options_of(self._index.spec, api_key=self._api_key)
         )
+
+    @cached_property
+    def _query_vectors(self) -> QueryVectors:
+        return QueryVectors(self.embedder)
 
     @cached_property
     def _target(self) -> Target:

@@ -49,5 +49,3 @@ GRANT SELECT ON {chunk_view} TO {role};
 GRANT SELECT, UPDATE (claimed_until, error), DELETE ON embedsql.query_request TO {role};
 
 GRANT SELECT, INSERT, DELETE ON embedsql.query_vector TO {role};
-
-GRANT EXECUTE ON FUNCTION embedsql.query_digest TO {role};

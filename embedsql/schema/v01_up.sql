@@ -484,11 +484,6 @@ CREATE UNLOGGED TABLE embedsql.query_request (
 CREATE FUNCTION embedsql.default_wait_ms() RETURNS int
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT 1000';
 
-CREATE FUNCTION embedsql.query_digest(space text, query text) RETURNS bytea
-LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT sha256(sha256(convert_to(space, 'UTF8')) || convert_to(query, 'UTF8'));
-$$;
-
 -- Puts a question into the mail-box, on behalf of a role; the caller commits, which tells the workers.
 CREATE PROCEDURE embedsql.put_query(index_name text, query text, asked_by text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -496,6 +491,7 @@ DECLARE
     index_number int;
     waiting bigint;
     of_role bigint;
+    oldest timestamptz;
 BEGIN
     IF char_length(query) > 10000 THEN
         RAISE EXCEPTION 'the query has % characters; 10000 is the most', char_length(query)
@@ -505,12 +501,16 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no semantic index named "%"', index_name USING ERRCODE = 'ES001';
     END IF;
-    DELETE FROM embedsql.query_request AS r USING (
-        SELECT index_id, digest FROM embedsql.query_request
-        WHERE asked_at < clock_timestamp() - interval '30 seconds' FOR UPDATE SKIP LOCKED
-    ) AS old WHERE (r.index_id, r.digest) = (old.index_id, old.digest);
-    SELECT count(*), count(*) FILTER (WHERE r.asked_by = put_query.asked_by) INTO waiting, of_role
-    FROM embedsql.query_request AS r;
+    SELECT count(*), count(*) FILTER (WHERE r.asked_by = put_query.asked_by), min(r.asked_at)
+    INTO waiting, of_role, oldest FROM embedsql.query_request AS r;
+    IF oldest < clock_timestamp() - interval '30 seconds' THEN -- nobody waits for them any more
+        DELETE FROM embedsql.query_request AS r USING (
+            SELECT index_id, digest FROM embedsql.query_request
+            WHERE asked_at < clock_timestamp() - interval '30 seconds' FOR UPDATE SKIP LOCKED
+        ) AS old WHERE (r.index_id, r.digest) = (old.index_id, old.digest);
+        SELECT count(*), count(*) FILTER (WHERE r.asked_by = put_query.asked_by)
+        INTO waiting, of_role FROM embedsql.query_request AS r;
+    END IF;
     IF waiting >= 1000 OR of_role >= 200 THEN
         RAISE EXCEPTION 'the mail-box is full: % queries wait for a worker, % of them of this role', waiting, of_role
             USING ERRCODE = 'ES007', HINT = 'Run more workers, or give the query''s vector.';
@@ -536,18 +536,15 @@ CREATE FUNCTION embedsql.await_query(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
 DECLARE
     give_up timestamptz := clock_timestamp() + least(greatest(wait_ms, 0), 60000) * interval '1 millisecond';
-    index_number int;
-    text_digest bytea := sha256(convert_to(query, 'UTF8'));
+    text_utf8 bytea := convert_to(query, 'UTF8');
 BEGIN
-    LOOP
-        SELECT i.index_id, i.space INTO index_number, space
-        FROM embedsql.semantic_index AS i WHERE i.name = index_name;
-        SELECT '[' || array_to_string(v.vector, ',') || ']' INTO vector
-        FROM embedsql.query_vector AS v WHERE v.digest = embedsql.query_digest(await_query.space, await_query.query);
-        EXIT WHEN vector IS NOT NULL OR clock_timestamp() >= give_up;
-        SELECT r.error INTO problem FROM embedsql.query_request AS r
-        WHERE r.index_id = index_number AND r.digest = text_digest;
-        EXIT WHEN problem IS NOT NULL;
+    LOOP -- each round sees what was committed meanwhile
+        SELECT i.space, '[' || array_to_string(v.vector, ',') || ']', r.error INTO space, vector, problem
+        FROM embedsql.semantic_index AS i
+        LEFT JOIN embedsql.query_vector AS v ON v.digest = sha256(sha256(convert_to(i.space, 'UTF8')) || text_utf8)
+        LEFT JOIN embedsql.query_request AS r ON r.index_id = i.index_id AND r.digest = sha256(text_utf8)
+        WHERE i.name = index_name;
+        EXIT WHEN vector IS NOT NULL OR problem IS NOT NULL OR clock_timestamp() >= give_up;
         PERFORM pg_sleep(0.002);
     END LOOP;
 END $$;
@@ -563,7 +560,7 @@ DECLARE
     target text;
 BEGIN
     SELECT a.vector, a.space INTO vector, space FROM embedsql.await_query(index_name, query, 0) AS a;
-    IF vector IS NOT NULL OR wait_ms <= 0 THEN
+    IF vector IS NOT NULL OR wait_ms = 0 THEN
         RETURN;
     END IF;
     SELECT n.nspname INTO dblink_schema
@@ -666,5 +663,4 @@ BEGIN
 END $$;
 
 REVOKE ALL ON ROUTINE embedsql.put_query(text, text, text), embedsql.post_query(text, text), embedsql.await_query(text, text, int),
-    embedsql.ask_worker(text, text, int), embedsql.loopback(int), embedsql.prepare_search(text, text, int, text, int, text),
-    embedsql.query_digest(text, text) FROM PUBLIC;
+    embedsql.ask_worker(text, text, int), embedsql.loopback(int), embedsql.prepare_search(text, text, int, text, int, text) FROM PUBLIC;

@@ -6,6 +6,7 @@ so privileges and row-level security hold.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import get_type_hints
 
@@ -35,7 +36,6 @@ def function_statements(spec: IndexSpec) -> list[str]:
     Its tables, and pgvector on the search_path, must be there.
     """
     modes: list[Mode] = ["hybrid", "dense", "lexical"] if spec.lexical else ["dense"]
-    templates = {mode: search_template(spec, mode) for mode in modes}
     function = sqlfile.identifier(spec.schema, spec.name)
     named = {name: sqlfile.identifier(_beside_key(spec, name)) for name in ARGUMENTS}
     signature = sql.SQL("{}(text, int, text, vector, int)").format(function)
@@ -45,8 +45,8 @@ def function_statements(spec: IndexSpec) -> list[str]:
             function=function,
             **named,
             default_mode=sqlfile.literal(modes[0]),
-            columns=_result_columns(spec, templates[modes[0]]),
-            body=_quoted(_body(spec, templates)),
+            columns=_result_columns(spec, search_template(spec, modes[0])),
+            body=_quoted(_body(spec, modes)),
             comment=sqlfile.literal(COMMENT),
             pin=_quoted(
                 _file(
@@ -77,12 +77,20 @@ def drop_function_statements(spec: IndexSpec) -> list[str]:
     )
 
 
-def _body(spec: IndexSpec, templates: dict[Mode, Template]) -> sql.Composed:
-    branches = (_branch(spec, mode, template) for mode, template in templates.items())
+def _body(spec: IndexSpec, modes: Sequence[Mode]) -> sql.Composed:
+    branches: list[sql.Composed] = []
+    for mode in modes:
+        plain = search_template(spec, mode)
+        strict = search_template(spec, mode, operators=True)
+        if strict != plain:
+            branches.append(_branch(spec, mode, strict, "$1 ~ '[-+\"]'"))
+        branches.append(_branch(spec, mode, plain))
     return _file("body.sql", index=sqlfile.literal(spec.name), branches=sql.SQL("").join(branches))
 
 
-def _branch(spec: IndexSpec, mode: Mode, template: Template) -> sql.Composed:
+def _branch(
+    spec: IndexSpec, mode: Mode, template: Template, condition: str = "true"
+) -> sql.Composed:
     """One mode's statement, its columns renamed by place and cast to those of the function."""
     key = [f"embedsql_key_{place}" for place in range(1, len(spec.key) + 1)]
     hit = [f"embedsql_{name}" for name in template.hit]
@@ -101,6 +109,7 @@ def _branch(spec: IndexSpec, mode: Mode, template: Template) -> sql.Composed:
     return _file(
         "branch.sql",
         mode=sqlfile.literal(mode),
+        condition=sqlfile.raw(condition),
         columns=sqlfile.comma([*cast, complete]),
         statement=sqlfile.raw(template.sql),
         found=sqlfile.comma(sqlfile.identifier(name) for name in [*key, *hit]),

@@ -1,4 +1,4 @@
-    IF embedsql_lanes = {mode} THEN
+    IF embedsql_lanes = {mode} AND {condition} THEN
         RETURN QUERY SELECT {columns}
         FROM (
 {statement}

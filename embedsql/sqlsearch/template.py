@@ -40,7 +40,13 @@ class Template:
 
 @dataclass(frozen=True, kw_only=True)
 class QueryTemplate(Query):
-    """A query whose text, vector and limit the server will know; the server checks them, too."""
+    """A query whose text, vector and limit the server will know; the server checks them, too.
+
+    Attributes:
+        has_operators: Whether the text may hold quotes, plus or minus signs.
+    """
+
+    has_operators: bool = False
 
     def __post_init__(self) -> None:
         """Nothing to check yet."""
@@ -48,7 +54,7 @@ class QueryTemplate(Query):
     @property
     def candidates(self) -> Any:
         """Rows that each lane hands on, as an SQL expression."""
-        return func.greatest(self.tuning.candidates, self.limit)
+        return func.greatest(self.tuning.candidates, self.limit, type_=Integer)
 
     @property
     def vector_text(self) -> str:
@@ -56,9 +62,22 @@ class QueryTemplate(Query):
         return VECTOR
 
 
-def search_template(spec: IndexSpec, mode: Mode) -> Template:
-    """The statement that searches ``spec`` in one mode."""
-    query = QueryTemplate(text=TEXT, vector=(), space=SPACE, mode=mode, limit=cast("int", LIMIT))
+def search_template(spec: IndexSpec, mode: Mode, *, operators: bool = False) -> Template:
+    """The statement that searches ``spec`` in one mode.
+
+    Args:
+        spec: The declaration.
+        mode: Which lanes.
+        operators: Whether it is for texts that may hold quotes, plus or minus signs.
+    """
+    query = QueryTemplate(
+        text=TEXT,
+        vector=(0.0,) * spec.dimensions,
+        space=SPACE,
+        mode=mode,
+        limit=cast("int", LIMIT),
+        has_operators=operators,
+    )
     statement = search_statement(registered_target(spec), query)
     compiled = statement.compile(dialect=_Dialect(), compile_kwargs={"literal_binds": True})
     hit = next(

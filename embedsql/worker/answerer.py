@@ -23,6 +23,7 @@ from embedsql.embedders.base import Vectors
 from embedsql.errors import ConnectionFailedError, EmbedsqlError, SpaceMismatchError
 from embedsql.naming import QUERY_CHANNEL
 from embedsql.registry import RegisteredIndex
+from embedsql.search.words import meant_text
 from embedsql.worker.connections import open_listening
 from embedsql.worker.waker import Waker
 
@@ -142,7 +143,7 @@ class Answerer:
             raise SpaceMismatchError(
                 f"the vectors of {index.spec.name!r} are of another space than the model gives now"
             )
-        found = embedder.embed_queries([question.query for question in asked])
+        found = embedder.embed_queries([meant_text(question.query) for question in asked])
         vectors = check_vectors(found, len(asked), embedder.space.dimensions)
         self._store(connection, asked, space, vectors)
 
@@ -166,9 +167,7 @@ class Answerer:
                 sqlfile.statement(__package__, "forget_queries.sql"), {"kept": self._kept}
             )
 
-    def _refuse(
-        self, connection: psycopg.Connection, asked: Sequence[Question], why: str
-    ) -> None:
+    def _refuse(self, connection: psycopg.Connection, asked: Sequence[Question], why: str) -> None:
         for question in asked:
             connection.execute(
                 sqlfile.statement(__package__, "refuse_query.sql"),
