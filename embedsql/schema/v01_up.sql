@@ -549,6 +549,17 @@ BEGIN
     END LOOP;
 END $$;
 
+-- The same, of what was answered before. Nobody waits here, not even for a lock on the mail-box.
+CREATE FUNCTION embedsql.known_query(index_name text, query text, OUT vector text, OUT space text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+BEGIN
+    SELECT i.space, '[' || array_to_string(v.vector, ',') || ']' INTO space, vector
+    FROM embedsql.semantic_index AS i
+    LEFT JOIN embedsql.query_vector AS v
+        ON v.digest = sha256(sha256(convert_to(i.space, 'UTF8')) || convert_to(query, 'UTF8'))
+    WHERE i.name = index_name;
+END $$;
+
 -- Asks a running worker for a question's vector, over a connection beside the caller's transaction.
 -- The connection is never a named one, which would outlive this function and be the caller's to use.
 CREATE FUNCTION embedsql.ask_worker(
@@ -559,7 +570,7 @@ DECLARE
     dblink_schema text;
     target text;
 BEGIN
-    SELECT a.vector, a.space INTO vector, space FROM embedsql.await_query(index_name, query, 0) AS a;
+    SELECT a.vector, a.space INTO vector, space FROM embedsql.known_query(index_name, query) AS a;
     IF vector IS NOT NULL OR wait_ms = 0 THEN
         RETURN;
     END IF;
@@ -619,10 +630,11 @@ CREATE FUNCTION embedsql.prepare_search(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     lexical boolean;
+    dimensions int;
     problem text;
     blank boolean := query IS NULL OR query !~ '\S';
 BEGIN
-    SELECT i.declaration ->> 'lexical' IS NOT NULL INTO lexical
+    SELECT i.declaration ->> 'lexical' IS NOT NULL, i.declaration ->> 'dimensions' INTO lexical, dimensions
     FROM embedsql.semantic_index AS i WHERE i.name = index_name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no semantic index named "%"', index_name USING ERRCODE = 'ES001';
@@ -642,6 +654,9 @@ BEGIN
     ELSIF char_length(query) > 10000 THEN
         RAISE EXCEPTION 'the query has % characters; 10000 is the most', char_length(query)
             USING ERRCODE = 'ES004', HINT = 'Search with a passage of it.';
+    ELSIF cardinality(string_to_array(vector, ',')) <> dimensions THEN
+        RAISE EXCEPTION 'the query''s vector has % dimensions, the index %', cardinality(string_to_array(vector, ',')), dimensions
+            USING ERRCODE = 'ES005', HINT = 'Embed the query with the index''s own model.';
     END IF;
     lanes := CASE WHEN mode = 'hybrid' AND blank THEN 'dense' ELSE mode END;
     IF blank AND (vector IS NULL OR mode = 'lexical') THEN
@@ -663,4 +678,4 @@ BEGIN
 END $$;
 
 REVOKE ALL ON ROUTINE embedsql.put_query(text, text, text), embedsql.post_query(text, text), embedsql.await_query(text, text, int),
-    embedsql.ask_worker(text, text, int), embedsql.loopback(int), embedsql.prepare_search(text, text, int, text, int, text) FROM PUBLIC;
+    embedsql.known_query(text, text), embedsql.ask_worker(text, text, int), embedsql.loopback(int), embedsql.prepare_search(text, text, int, text, int, text) FROM PUBLIC;
