@@ -494,7 +494,7 @@ DECLARE
     oldest timestamptz;
 BEGIN
     IF char_length(query) > 10000 THEN
-        RAISE EXCEPTION 'the query has % characters; 10000 is the most', char_length(query)
+        RAISE EXCEPTION 'the query has % characters; 10000 is the most that a worker takes', char_length(query)
             USING ERRCODE = 'ES004', HINT = 'Search with a passage of it.';
     END IF;
     SELECT i.index_id INTO index_number FROM embedsql.semantic_index AS i WHERE i.name = index_name;
@@ -651,8 +651,8 @@ BEGIN
     ELSIF wait_ms IS NULL OR wait_ms NOT BETWEEN 0 AND 60000 THEN
         RAISE EXCEPTION 'wait_ms must be 0 to 60000 milliseconds, not %', coalesce(wait_ms::text, 'null')
             USING ERRCODE = 'ES003', HINT = 'It is how long a worker may take to embed the query.';
-    ELSIF char_length(query) > 10000 THEN
-        RAISE EXCEPTION 'the query has % characters; 10000 is the most', char_length(query)
+    ELSIF char_length(query) > 1048576 THEN
+        RAISE EXCEPTION 'the query has % characters; 1048576 is the most', char_length(query)
             USING ERRCODE = 'ES004', HINT = 'Search with a passage of it.';
     ELSIF cardinality(string_to_array(vector, ',')) <> dimensions THEN
         RAISE EXCEPTION 'the query''s vector has % dimensions, the index %', cardinality(string_to_array(vector, ',')), dimensions

@@ -7,6 +7,8 @@ little exactly then, since few rows match. So the lane never returns fewer rows 
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import CTE, Text, func, literal, select, true, union_all
 from sqlalchemy.sql import ColumnElement
 

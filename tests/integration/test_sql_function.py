@@ -26,16 +26,24 @@ from embedsql.installation import uninstall
 from embedsql.registered import RegisteredSearch
 from embedsql.registry import find_index
 from embedsql.search.query import vector_text
+from embedsql.search.words import meant_text
 from embedsql.sqlsearch import drop_function_statements, function_statements
 from tests.factories import add_index, create_article_table, drain
 
 EMBEDDER = HashEmbedder("hash:64")
 WORDS = "amber birch cedar delta ember fjord grove heath inlet jetty".split()
-QUERIES = ["amber birch", "delta", "the grove of amber and heath", "fjord inlet jetty 77", "zebra"]
+QUERIES = [
+    "amber birch",
+    "delta",
+    "the grove of amber and heath",
+    "fjord inlet jetty 77",
+    'grove +amber -"heath"',
+    "zebra",
+]
 
 
 def vector(text: str) -> str:
-    return vector_text(EMBEDDER.embed_queries([text])[0])
+    return vector_text(EMBEDDER.embed_queries([meant_text(text)])[0])
 
 
 def rows_of(connection: psycopg.Connection, call: str, *values: Any) -> list[Any]:
@@ -75,8 +83,22 @@ def notices(connection: psycopg.Connection) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize("options", [{}, {"quantization": "halfvec"}], ids=["full", "halfvec"])
-@pytest.mark.parametrize("k", [1, 10, 150, 1000])
+@pytest.mark.parametrize(
+    ("options", "k"),
+    [
+        ({}, 1),
+        ({}, 10),
+        ({}, 150),
+        ({}, 1000),
+        ({"quantization": "halfvec"}, 10),
+        ({"quantization": "bit"}, 10),
+        ({"quantization": "int8"}, 10),
+        ({"index_dimensions": 32}, 10),
+        ({"index": "ivfflat", "metric": "inner_product"}, 10),
+        ({"storage": "column", "chunking": None}, 10),
+        ({"lexical_index": "hnsw"}, 10),
+    ],
+)
 def test_sql_and_python_give_the_same_rows_in_the_same_order(
     connection: psycopg.Connection, database: str, options: dict[str, Any], k: int
 ) -> None:
