@@ -18,6 +18,7 @@ from embedsql.errors import DeclarationError
 from embedsql.installation import installed_version, require_installed
 from embedsql.registry import find_index, is_registered
 from embedsql.spec import IndexSpec
+from embedsql.sqlsearch import drop_function_statements, function_statements
 
 # CREATE TRIGGER waits for open transactions that wrote the table, and every writer queues behind
 # it meanwhile: so wait briefly, stand aside, try again
@@ -43,6 +44,22 @@ def check_declaration(connection: psycopg.Connection, spec: IndexSpec, source: S
         check_text_configuration(connection, spec.lexical)
 
 
+def create_statements(
+    spec: IndexSpec, *, space: str | None = None, partitioned: bool = False
+) -> list[str]:
+    """The statements that make a semantic index, its function last; all but its vector index.
+
+    The arguments are those of ``ddl.create_statements``.
+    """
+    made = ddl.create_statements(spec, space=space, partitioned=partitioned)
+    return made + function_statements(spec)
+
+
+def drop_statements(spec: IndexSpec) -> list[str]:
+    """The statements that remove a semantic index and all it made; the source table stays."""
+    return drop_function_statements(spec) + ddl.drop_statements(spec)
+
+
 def create_index(
     connection: psycopg.Connection, spec: IndexSpec, source: SourceTable, space: str | None = None
 ) -> int:
@@ -57,7 +74,7 @@ def create_index(
     """
     require_installed(connection)
     check_declaration(connection, spec, source)
-    statements = ddl.create_statements(spec, space=space, partitioned=source.partitioned)
+    statements = create_statements(spec, space=space, partitioned=source.partitioned)
     try:
         for attempt in _lock_attempts():
             with attempt, connection.transaction():
@@ -91,7 +108,7 @@ def drop_index(connection: psycopg.Connection, name: str) -> None:
         with attempt, connection.transaction():
             connection.execute(LOCK_TIMEOUT)
             connection.execute("SET LOCAL client_min_messages = warning")
-            for statement in ddl.drop_statements(spec):
+            for statement in drop_statements(spec):
                 connection.execute(statement.encode())
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Select
 from sqlalchemy.sql import ColumnElement
 
 from embedsql.embedders import Embedder, EmbedderOptions, load_embedder
+from embedsql.embedders.query_vectors import QueryVectors
 from embedsql.search import Mode, Query, SearchTuning, search_statement
 from embedsql.search.target import Target
 from embedsql.search.words import meant_text
@@ -114,11 +115,10 @@ class SemanticIndex:
         """
         space = None
         if vector is None and text is not None and mode != "lexical":
-            asked = Query(
-                text=text, mode="lexical", limit=limit
-            )  # refused before a model is loaded
-            vector = self.embedder.embed_queries([meant_text(asked.text or "")])[0]
-            space = self.embedder.space.label
+            # refused before a model is loaded
+            asked = Query(text=text, mode="lexical", limit=limit)
+            vector = self._query_vectors.of(meant_text(asked.text or ""))
+            space = self._query_vectors.space
         query = Query(
             text=text,
             vector=vector,
@@ -185,6 +185,10 @@ class SemanticIndex:
             chunking=self._chunking,
             replicated=self.replicated,
         )
+
+    @cached_property
+    def _query_vectors(self) -> QueryVectors:
+        return QueryVectors(self.embedder)
 
     @cached_property
     def _target(self) -> Target:

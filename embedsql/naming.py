@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 SCHEMA = "embedsql"
 CHANNEL = "embedsql"
+QUERY_CHANNEL = "embedsql_query"
 MAX_BYTES = 63  # PostgreSQL cuts longer identifiers silently, so that two could become one
 
 

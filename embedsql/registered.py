@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Column, MetaData, Table, select, text, tuple_
+from sqlalchemy import select, text, tuple_
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
-from sqlalchemy.types import NullType
 
 from embedsql.database import connect, engine
 from embedsql.embedders import Embedder, load_embedder, options_of
+from embedsql.embedders.query_vectors import QueryVectors
 from embedsql.installation import require_installed
 from embedsql.registry import RegisteredIndex, find_index
 from embedsql.search import Hit, Mode, Query, search_statement
 from embedsql.search.query import checked_text
-from embedsql.search.target import Target
+from embedsql.search.target import Target, registered_target
 from embedsql.search.words import meant_text
-from embedsql.tables import source_of
 
 
 @dataclass(frozen=True)
@@ -80,11 +79,11 @@ class RegisteredSearch:
             QueryError: The query cannot be run.
         """
         query = checked_text(query)
-        vector = None if mode == "lexical" else self.embedder.embed_queries([meant_text(query)])[0]
+        vectors = None if mode == "lexical" else self._query_vectors
         asked = Query(
             text=query,
-            vector=vector,
-            space=None if vector is None else self.embedder.space.label,
+            vector=None if vectors is None else vectors.of(meant_text(query)),
+            space=None if vectors is None else vectors.space,
             mode=mode,
             limit=limit,
             where=self._condition(where),
@@ -110,11 +109,12 @@ class RegisteredSearch:
         )
 
     @cached_property
+    def _query_vectors(self) -> QueryVectors:
+        return QueryVectors(self.embedder)
+
+    @cached_property
     def _target(self) -> Target:
-        spec = self._index.spec
-        columns = [Column(column.name, NullType, primary_key=True) for column in spec.key]
-        source = source_of(Table(spec.table, MetaData(), *columns, schema=spec.schema))
-        return Target(spec.name, source, spec.vectors, spec.lexical)
+        return registered_target(self._index.spec)
 
     def _condition(self, where: str | None) -> tuple[ColumnElement[bool], ...]:
         if where is None:

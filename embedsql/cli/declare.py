@@ -9,12 +9,18 @@ from typing import Annotated
 import psycopg
 import typer
 
-from embedsql import ddl, schema
+from embedsql import schema
 from embedsql.catalog import SourceTable, describe_source
 from embedsql.cli.logs import configure_logging
 from embedsql.cli.options import DatabaseUrl, IndexName, PrintSql, conninfo, note
 from embedsql.database import connect
-from embedsql.declare import check_declaration, create_index, drop_index
+from embedsql.declare import (
+    check_declaration,
+    create_index,
+    create_statements,
+    drop_index,
+    drop_statements,
+)
 from embedsql.embedders import EmbedderOptions, Space, load_embedder
 from embedsql.errors import DeclarationError, ProviderError
 from embedsql.installation import install, installed_version
@@ -189,7 +195,7 @@ def drop(index: IndexName, database_url: DatabaseUrl = None, print_sql: PrintSql
     """Remove a semantic index and all it made; the source table stays untouched."""
     with connect(conninfo(database_url)) as connection:
         if print_sql:
-            for statement in ddl.drop_statements(find_index(connection, index).spec):
+            for statement in drop_statements(find_index(connection, index).spec):
                 typer.echo(statement + "\n")
             return
         drop_index(connection, index)
@@ -242,6 +248,6 @@ def _chunking(
 
 
 def _print_statements(spec: IndexSpec, source: SourceTable, space: str | None) -> None:
-    for statement in ddl.create_statements(spec, space=space, partitioned=source.partitioned):
+    for statement in create_statements(spec, space=space, partitioned=source.partitioned):
         typer.echo(statement + "\n")
     typer.echo("-- A worker embeds the rows that exist, and builds the vector index after them.")

@@ -54,6 +54,9 @@ def worker(
     poll_interval: Annotated[
         float, typer.Option(min=0.05, help="Seconds between looks when nothing is notified.")
     ] = 2.0,
+    queries: Annotated[
+        bool, typer.Option("--queries/--no-queries", help="Embed what search functions ask, too.")
+    ] = True,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Embed new and changed rows until SIGTERM.
@@ -71,6 +74,7 @@ def worker(
         poll_interval=poll_interval,
         threads=threads,
         api_key=key.get_secret_value() if key else None,
+        queries=queries,
     )
     info = settings.conninfo(database_url)
     with drain_progress(info, enabled=watched) as advance:

@@ -36,3 +36,14 @@ GRANT SELECT ON {chunk_view} TO {role};
 
 -- The views run as their caller, so that row-level security of the source holds.
 GRANT SELECT ON {chunk} TO {role};
+
+-- What it asks, and the answer to that: not the mail-box, not the vectors of what others ask.
+GRANT EXECUTE ON FUNCTION embedsql.prepare_search TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.default_wait_ms TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.post_query TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.await_query TO {role};
+
+GRANT EXECUTE ON FUNCTION {index_view} TO {role};

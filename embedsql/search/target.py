@@ -7,15 +7,31 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Select, Table, Text, and_, cast, func, literal, not_, or_, select, tuple_
+from sqlalchemy import (
+    Column,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    and_,
+    cast,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import REGCONFIG
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.selectable import FromClause
+from sqlalchemy.types import NullType
 
 from embedsql.errors import QueryError
 from embedsql.naming import key_columns
 from embedsql.search.query import Query
-from embedsql.tables import Source, chunk_table
+from embedsql.spec import IndexSpec
+from embedsql.tables import Source, chunk_table, source_of
 from embedsql.vectors import VectorForm
 
 
@@ -120,3 +136,10 @@ class Target:
             row.not_in(matching(excluded)),
             or_(required.is_(None), not_(row.not_in(matching(required)))),
         )
+
+
+def registered_target(spec: IndexSpec) -> Target:
+    """The target of a declaration alone: of the source, only the key is known."""
+    columns = [Column(column.name, NullType, primary_key=True) for column in spec.key]
+    source = source_of(Table(spec.table, MetaData(), *columns, schema=spec.schema))
+    return Target(spec.name, source, spec.vectors, spec.lexical)
