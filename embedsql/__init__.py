@@ -5,6 +5,7 @@ Declare a ``SemanticIndex`` beside a model, migrate, run ``embedsql worker``, se
 
 from __future__ import annotations
 
+from embedsql.across import search_across
 from embedsql.errors import (
     BadVectorsError,
     ConfigurationError,
@@ -27,7 +28,7 @@ from embedsql.errors import (
     UnknownModelError,
 )
 from embedsql.index import SemanticIndex
-from embedsql.search import Hit, SearchTuning
+from embedsql.search import Hit, SearchTuning, Shaping, recency
 from embedsql.spec import Chunking, IndexSpec, KeyColumn
 from embedsql.vectors import Hnsw, Ivfflat
 
@@ -56,7 +57,10 @@ __all__ = [
     "SchemaVersionError",
     "SearchTuning",
     "SemanticIndex",
+    "Shaping",
     "SpaceMismatchError",
     "TextRejectedError",
     "UnknownModelError",
+    "recency",
+    "search_across",
 ]

@@ -1,7 +1,7 @@
 """What fusion and BM25 must know of an index as a whole, sampled from its chunks.
 
-The mean and deviation of the similarity of two chunks taken at random, which is what a similarity is
-compared with; and the average length of a chunk. A worker samples when an index has been filled,
+The mean and deviation of the similarity of two chunks taken at random, which is what a similarity
+is compared with; and the average length of a chunk. A worker samples when an index has been filled,
 and again when it has grown to twice or shrunk to a quarter.
 """
 

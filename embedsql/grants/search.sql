@@ -18,6 +18,8 @@ GRANT EXECUTE ON FUNCTION embedsql.configuration TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.quote_lexeme TO {role};
 
+GRANT EXECUTE ON FUNCTION embedsql.highlight TO {role};
+
 GRANT EXECUTE ON FUNCTION embedsql.phrase_query TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.read_question TO {role};

@@ -157,6 +157,18 @@ CREATE FUNCTION embedsql.quote_lexeme(lexeme text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN '''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''';
 
+-- The best fragments of a passage as HTML, all escaped, with words of the question between <mark> tags.
+CREATE FUNCTION embedsql.highlight(config regconfig, passage text, words text) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(ts_headline(config, escaped.html, any_word.query,
+               'StartSel=<mark>, StopSel=</mark>, MaxFragments=2, MinWords=10, MaxWords=35, FragmentDelimiter=" … "'),
+               escaped.html)
+    FROM (SELECT replace(replace(replace(replace(replace(
+              passage, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;') AS html) AS escaped,
+         (SELECT string_agg(embedsql.quote_lexeme(t.lexeme), ' | ')::tsquery AS query
+          FROM unnest(embedsql.lexemes(config, left(words, 10000))) AS t) AS any_word
+$$;
+
 -- What a +word, a -word or a "phrase" matches: its words side by side, or an identifier's joined forms. Null: nothing.
 CREATE FUNCTION embedsql.phrase_query(configs regconfig[], words text) RETURNS tsquery
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning' AS $$

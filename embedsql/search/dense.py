@@ -23,7 +23,7 @@ MOST_EF_SEARCH = 1000
 def dense_lane(target: Target, query: Query) -> CTE:
     """Columns: the key, ``chunk_seq``, ``distance``, ``strategy``, ``rank`` from 1."""
     near = _near_rows(target, query)
-    short = select(func.count()).select_from(near).scalar_subquery() < query.limit
+    short = select(func.count()).select_from(near).scalar_subquery() < query.needed
     exact = _exact_rows(target, query, only_if=short)
     found = union_all(
         select(*near.c, literal("ann", Text).label("strategy")).where(~short),

@@ -13,8 +13,10 @@ from sqlalchemy.sql import ColumnElement
 
 @dataclass(frozen=True)
 class Hit:
-    """How one row was found. Where a lane did not find it, its rank is ``None``; its score is there
-    all the same if the fusion reckons with it.
+    """How one row was found.
+
+    Where a lane did not find it, its rank is ``None``; its score is there all the same if the
+    fusion reckons with it.
 
     Attributes:
         score: Larger is better; comparable within one result only.
@@ -26,6 +28,8 @@ class Hit:
         snippet: The beginning of that chunk.
         strategy: How the dense lane was served: ``ann`` (approximate index) or ``exact``;
             ``None`` without a dense lane.
+        highlight: The passage as HTML with the query's words marked, where it was asked for.
+        passage: The chunk whole, with its neighbours, where they were asked for.
     """
 
     score: float
@@ -36,6 +40,8 @@ class Hit:
     chunk_seq: int
     snippet: str
     strategy: str | None
+    highlight: str | None = None
+    passage: str | None = None
 
 
 class HitBundle(Bundle[Hit]):

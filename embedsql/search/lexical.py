@@ -103,7 +103,7 @@ def bm25(chunk: FromClause, question: CTE) -> ColumnElement[Any]:
 
 def _depth(query: Query) -> int:
     """Rows that the lane is asked for: no more than are shown where it is the only one."""
-    return query.candidates if query.uses_dense else query.limit
+    return query.candidates if query.uses_dense else query.needed
 
 
 def _best_matches(

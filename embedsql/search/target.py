@@ -23,6 +23,7 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import REGCONFIG
+from sqlalchemy.orm import join
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.selectable import FromClause
 from sqlalchemy.types import NullType
@@ -83,21 +84,36 @@ class Target:
         """
         return (
             select(*self.key_of(self.chunk), self.chunk.c.chunk_seq, *columns)
-            .select_from(self.source.entity)
+            .select_from(self._joined(query))
             .join(self.chunk, self.is_row_of(self.chunk))
             .where(*query.where, *self.asked_of(self.source.key, query))
         )
+
+    def vector_of(self, key: Sequence[Any]) -> ColumnElement[Any]:
+        """The vector of a row's first chunk; null where it has none."""
+        chunk = self.chunk.alias("like_chunk")
+        own = zip(self.key_of(chunk), self.source.key, key, strict=True)
+        same = [column == literal(value, kind.type) for column, kind, value in own]
+        first = select(chunk.c.embedding).where(chunk.c.chunk_seq == 0, *same)
+        return first.correlate(None).scalar_subquery()
 
     def row_of(self, chunks: FromClause, query: Query) -> Select[Any]:
         """One line where the source row of a line of ``chunks`` passes the filters."""
         own = self.key_of(chunks)
         return (
             select(literal(1).label("there"))
-            .select_from(self.source.entity)
+            .select_from(self._joined(query))
             .where(self.is_row_of(chunks), *query.where, *self.asked_of(own, query))
             .limit(1)
             .correlate(chunks)
         )
+
+    def _joined(self, query: Query) -> Any:
+        """The source, with what the filters speak of."""
+        found = self.source.entity
+        for other, condition in query.joins:
+            found = join(found, other, condition)
+        return found
 
     def configuration(self) -> ColumnElement[Any]:
         """The declared text-search configuration.
