@@ -22,6 +22,7 @@ BENCHMARKS = (
     "quantization",
     "deferred_index",
     "wal",
+    "sql_function",
 )
 
 

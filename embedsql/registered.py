@@ -82,7 +82,7 @@ class RegisteredSearch:
         vectors = None if mode == "lexical" else self._query_vectors
         asked = Query(
             text=query,
-            vector=None if vectors is None else vectors.of(meant_text(query)),
+            vector=None if vectors is None else vectors.of(meant_text(query)).tolist(),
             space=None if vectors is None else vectors.space,
             mode=mode,
             limit=limit,

@@ -94,7 +94,7 @@ def _branch(
     """One mode's statement, its columns renamed by place and cast to those of the function."""
     key = [f"embedsql_key_{place}" for place in range(1, len(spec.key) + 1)]
     hit = [f"embedsql_{name}" for name in template.hit]
-    cast = [
+    cast: list[sql.Composable] = [
         sql.SQL("found.{}::{}").format(sqlfile.identifier(name), sqlfile.raw(kind))
         for name, kind in zip(
             [*key, *hit], [column.type for column in spec.key] + _hit_types(template), strict=True

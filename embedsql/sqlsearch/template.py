@@ -93,7 +93,8 @@ class _Compiler(PGCompiler):
 
     def render_literal_value(self, value: Any, type_: Any) -> str:
         if not isinstance(value, str):
-            return super().render_literal_value(value, type_)
+            plain: str = super().render_literal_value(value, type_)  # type: ignore[no-untyped-call]
+            return plain
         return ARGUMENTS.get(value) or sqlfile.text(sqlfile.literal(value))
 
 

@@ -328,7 +328,7 @@ def test_filter_on_the_joined_source_keeps_the_order(filled: psycopg.Connection)
         "JOIN article AS a USING (id) WHERE a.tenant_id = 2 ORDER BY s.score DESC, s.id"
     ).fetchall()
 
-    tenants = dict(filled.execute("SELECT id, tenant_id FROM article").fetchall())
+    tenants: dict[int, int] = dict(filled.execute("SELECT id, tenant_id FROM article").fetchall())
     assert [key for (key,) in odd] == [row[0] for row in everything if tenants[row[0]] == 2]
     assert odd
 
