@@ -13,8 +13,10 @@ from sqlalchemy.sql import ColumnElement
 
 @dataclass(frozen=True)
 class Hit:
-    """How one row was found. Where a lane did not find it, its rank is ``None``; its score is there
-    all the same if the fusion reckons with it.
+    """How one row was found.
+
+    Where a lane did not find it, its rank is ``None``; its score is there all the same if the
+    fusion reckons with it.
 
     Attributes:
         score: Larger is better; comparable within one result only.
