@@ -34,10 +34,13 @@ TEXTS = 300_000
 QUESTIONS = 50
 
 _FILL = """
-INSERT INTO {chunk} ({key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, terms, embedding)
+INSERT INTO {chunk}
+    ({key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, terms, embedding)
 SELECT id, 0, 0, sha256(convert_to(body, 'UTF8')), body, lexemes,
        embedsql.bm25_weights(lexemes, {average}, 1), array_fill(0.125, ARRAY[64])::vector
-FROM (SELECT id, body, embedsql.chunk_lexemes('english', '', body, 0) AS lexemes FROM article) AS made
+FROM (
+    SELECT id, body, embedsql.chunk_lexemes('english', '', body, 0) AS lexemes FROM article
+) AS made
 """
 _CONTROL = """
 WITH asked AS MATERIALIZED (

@@ -23,7 +23,6 @@ from embedsql.spec import (
     Backend,
     Chunking,
     IndexSpec,
-    LexicalIndex,
     Storage,
 )
 from embedsql.tables import source_of
@@ -84,7 +83,6 @@ class SemanticIndex:
     ivfflat: Ivfflat = field(default_factory=Ivfflat, kw_only=True)
     lexical: str | None = field(default="english", kw_only=True)
     lexical_column: str | None = field(default=None, kw_only=True)
-    lexical_index: LexicalIndex = field(default="none", kw_only=True)
     heading_weight: float = field(default=3.0, kw_only=True)
     chunking: Chunking | None = field(default_factory=Chunking, kw_only=True)
     replicated: bool = field(default=False, kw_only=True)
@@ -275,7 +273,6 @@ class SemanticIndex:
             ivfflat=self.ivfflat,
             lexical=self.lexical,
             lexical_column=self.lexical_column,
-            lexical_index=self.lexical_index,
             heading_weight=self.heading_weight,
             chunking=self._chunking,
             replicated=self.replicated,

@@ -19,7 +19,6 @@ from embedsql.vectors import Hnsw, Ivfflat, Metric, Quantization, Stored, Vector
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
-LexicalIndex = Literal["none", "hnsw"]
 Backend = Literal["torch", "openvino", "onnx"]
 Storage = Literal["table", "column"]
 
@@ -110,8 +109,6 @@ class IndexSpec:
         lexical: Text-search configuration of the lexical lane. ``None``: no lexical lane.
         lexical_column: A column of the source that names each row's own configuration; where there
             is none of that name, ``lexical`` holds. ``None``: it holds for every row.
-        lexical_index: ``hnsw``: an approximate index serves the lexical lane, for millions of rows.
-            ``none``: it is exact.
         heading_weight: How often a word of a title or heading counts, 1 to 10. Defaults to 3.
         chunking: ``None``: one vector for each row; a text the model cannot read whole is cut and
             counted as truncated.
@@ -144,7 +141,6 @@ class IndexSpec:
     ivfflat: Ivfflat = field(default_factory=Ivfflat)
     lexical: str | None = "english"
     lexical_column: str | None = None
-    lexical_index: LexicalIndex = "none"
     heading_weight: float = 3.0
     chunking: Chunking | None = field(default_factory=Chunking)
     max_characters: int = 200_000
@@ -214,14 +210,12 @@ class IndexSpec:
         return cls(**values)
 
     def _check_lexical(self) -> None:
-        if self.lexical_index not in get_args(LexicalIndex):
-            raise DeclarationError(f"no such lexical index: {self.lexical_index!r}")
         if not 1 <= self.heading_weight <= 10:
             raise DeclarationError(f"heading_weight must be 1 to 10, not {self.heading_weight}")
-        if self.lexical is None and (self.lexical_column or self.lexical_index != "none"):
+        if self.lexical is None and self.lexical_column is not None:
             raise DeclarationError(
-                "lexical_column and lexical_index need a lexical lane: name the text-search "
-                "configuration of rows without one of their own as lexical"
+                "lexical_column needs a lexical lane: name the text-search configuration of rows "
+                "without one of their own as lexical"
             )
 
     def _check_key_names(self) -> None:

@@ -87,8 +87,9 @@ def calibrate(
         mean = deviation = None
     found = Calibration(round(estimated), mean, deviation, length)
     drifted = bool(length and made_for and abs(length / made_for - 1) > DRIFT)
-    _keep(connection, index, found, length if reweigh or made_for is None else None)
-    if drifted and reweigh:
+    anew = drifted and reweigh  # else the average stays the one that weights were made for
+    _keep(connection, index, found, length if anew or made_for is None else None)
+    if anew:
         log.info("making the lexical weights of %s again", index.spec.name)
         _reweigh(connection, slots, max(1.0, found.length or 1.0))
     return found

@@ -30,13 +30,6 @@ from embedsql.spec import DEFAULT_MODEL, Backend, Chunking, IndexSpec, Storage
 from embedsql.vectors import Hnsw, Ivfflat, Metric, Quantization, Stored, VectorIndex
 
 
-class LexicalIndexes(StrEnum):
-    """What serves the lexical lane."""
-
-    NONE = "none"
-    HNSW = "hnsw"
-
-
 class Providers(StrEnum):
     """Where an embedder comes from."""
 
@@ -98,9 +91,6 @@ def add(
         str | None,
         typer.Option(help="A column that names each row's own text-search configuration."),
     ] = None,
-    lexical_index: Annotated[
-        LexicalIndexes, typer.Option(help="hnsw: approximate, for millions of rows.")
-    ] = LexicalIndexes.NONE,
     heading_weight: Annotated[
         float, typer.Option(min=1, max=10, help="How often a word of a title or heading counts.")
     ] = 3.0,
@@ -172,7 +162,6 @@ def add(
                 ivfflat=Ivfflat(lists),
                 lexical=None if lexical == "none" else lexical,
                 lexical_column=lexical_column,
-                lexical_index=lexical_index.value,
                 heading_weight=heading_weight,
                 chunking=chunking,
                 replicated=replicated,

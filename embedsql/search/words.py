@@ -1,7 +1,8 @@
 """What a question's text says beside its meaning: phrases, required and excluded words.
 
 ``"two words"`` and ``+word`` must match in one passage of a row, ``-word`` and ``-"two words"`` in
-none. The server reads the text (``embedsql.read_question``); here stands only what must be known before.
+none. The server reads the text (``embedsql.read_question``); here stands only what must be known
+before.
 """
 
 from __future__ import annotations

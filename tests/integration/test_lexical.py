@@ -1,4 +1,4 @@
-"""The lexical lane on real rows: exact BM25, the question's syntax, and the plans it is served by."""
+"""The lexical lane on real rows: exact BM25, the question's syntax, its plans."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_the_best_rows_are_those_of_bm25_by_the_book(
     else:
         connection.execute("DELETE FROM pg_statistic WHERE starelid::regclass::text ~ 'chunk_1$'")
         connection.execute(
-            "UPDATE pg_class SET reltuples = -1 WHERE oid = 'embedsql.article_search_chunk_1'::regclass"
+            "UPDATE pg_class SET reltuples = -1 WHERE relname = 'article_search_chunk_1'"
         )
     row = connection.execute("SELECT average_length FROM embedsql.semantic_index").fetchone()
     assert row is not None
@@ -260,7 +260,12 @@ def test_large_table_is_never_read_whole(
                 )
                 plan = "\n".join(row[0] for row in explain)
             assert "Bitmap Index Scan on article_search_chunk_1_lexemes" in plan, plan
-            assert "Seq Scan on article" not in plan, plan
+            whole = [
+                line
+                for line in plan.splitlines()
+                if "Seq Scan on article" in line and "never executed" not in line
+            ]
+            assert not whole, plan
 
 
 def test_a_rare_word_keeps_the_common_one_from_being_read(

@@ -16,8 +16,8 @@ from embedsql.search import Mode
 DIALECT: Dialect = psycopg.dialect()  # type: ignore[no-untyped-call]
 VECTOR = [0.1, 0.2, 0.3]
 MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
-# the selects that read chunks: two of the dense lane (approximate, exact), three of the lexical (the
-# probe, what else could be better, and everything)
+# the selects that read chunks: two of the dense lane (approximate, exact), three of the lexical
+# (the probe, what else could be better, and everything)
 CHUNK_READS: dict[Mode, int] = {"dense": 2, "lexical": 3, "hybrid": 5}
 
 
