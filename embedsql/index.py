@@ -46,6 +46,8 @@ class SemanticIndex:
         template: What is embedded of each chunk, ``{title}: {chunk}`` say.
         model: The embedder: ``sentence-transformers/…``, ``openai:…`` or ``hash:<dims>``.
         dimensions: Length of the vectors. ``None``: the model's own; a migration needs it said.
+        generation: Search this generation, whichever serves: how readers pass to a new model before
+            or after the switch of a model change. ``None``: the one that serves.
 
     The other fields are those of ``IndexSpec``.
     """
@@ -66,6 +68,7 @@ class SemanticIndex:
     lexical: str | None = field(default="english", kw_only=True)
     chunking: Chunking | None = field(default_factory=Chunking, kw_only=True)
     replicated: bool = field(default=False, kw_only=True)
+    generation: int | None = field(default=None, kw_only=True)
 
     def search(
         self,
@@ -159,4 +162,10 @@ class SemanticIndex:
 
     @cached_property
     def _target(self) -> Target:
-        return Target(self.name, source_of(self.entity), self.quantization, self.lexical)
+        return Target(
+            self.name,
+            source_of(self.entity),
+            self.quantization,
+            self.lexical,
+            generation=self.generation,
+        )

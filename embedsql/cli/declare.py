@@ -14,11 +14,15 @@ from embedsql.catalog import SourceTable, describe_source
 from embedsql.cli.logs import configure_logging
 from embedsql.cli.options import DatabaseUrl, IndexName, PrintSql, conninfo, note
 from embedsql.database import connect
-from embedsql.declare import check_declaration, create_index, drop_index
+from embedsql.declare import (
+    check_declaration,
+    create_index,
+    drop_index,
+    drop_index_statements,
+)
 from embedsql.embedders import EmbedderOptions, Space, load_embedder
 from embedsql.errors import DeclarationError, ProviderError
 from embedsql.installation import install, installed_version, uninstall
-from embedsql.registry import find_index
 from embedsql.settings import Settings
 from embedsql.spec import DEFAULT_MODEL, Chunking, IndexSpec
 
@@ -186,7 +190,7 @@ def drop(index: IndexName, database_url: DatabaseUrl = None, print_sql: PrintSql
     """Remove a semantic index and all it made; the source table stays untouched."""
     with connect(conninfo(database_url)) as connection:
         if print_sql:
-            for statement in ddl.drop_statements(find_index(connection, index).spec):
+            for statement in drop_index_statements(connection, index):
                 typer.echo(statement + "\n")
             return
         drop_index(connection, index)

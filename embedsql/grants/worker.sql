@@ -4,7 +4,7 @@ GRANT USAGE ON SCHEMA {source_schema} TO {role};
 
 GRANT SELECT (version) ON embedsql.installation TO {role};
 
-GRANT SELECT (index_id, name, declaration, space, generation, backfill_since, backfill_after, problem), UPDATE (space, backfill_since, backfill_after, problem) ON embedsql.semantic_index TO {role};
+GRANT SELECT (index_id, name, declaration, space, generation, state, backfill_since, backfill_after, problem), UPDATE (space, backfill_since, backfill_after, problem) ON embedsql.semantic_index TO {role};
 
 GRANT SELECT, DELETE ON embedsql.bulk_insert TO {role};
 

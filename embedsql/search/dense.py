@@ -74,7 +74,7 @@ def _settings(target: Target, query: Query, candidates: int) -> CTE:
     return select(
         func.set_config("hnsw.ef_search", ef_search, True).label("ef_search"),
         func.set_config("hnsw.iterative_scan", "relaxed_order", True).label("iterative_scan"),
-        func.embedsql.require_space(target.index, query.space).label("space"),
+        func.embedsql.require_space(target.index, query.space, target.generation).label("space"),
     ).cte("settings")
 
 

@@ -28,18 +28,20 @@ class Target:
         source: Its source.
         quantization: How its vectors are stored.
         lexical: Its text-search configuration; ``None``: no lexical lane.
+        generation: The generation that is read. ``None``: the one that serves.
     """
 
     index: str
     source: Source
     quantization: Quantization = "none"
     lexical: str | None = "english"
+    generation: int | None = None
 
     @cached_property
     def chunk(self) -> Table:
         """The view of its chunks."""
         types = [column.type for column in self.source.table.primary_key.columns]
-        return chunk_table(self.index, types, self.quantization)
+        return chunk_table(self.index, types, self.quantization, self.generation)
 
     @property
     def key_names(self) -> list[str]:

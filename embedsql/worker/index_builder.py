@@ -72,7 +72,7 @@ def ensure_vector_index(connection: psycopg.Connection, index: RegisteredIndex) 
     try:
         if found is not None:
             connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(name), {})
-        log.info("building the vector index of %s", index.spec.name)
+        log.info("building the vector index of %s", index.label)
         connection.execute(statement.encode())
     except psycopg.errors.DuplicateTable:  # another worker was faster
         return False
@@ -103,7 +103,7 @@ def _leave_to_owner(connection: psycopg.Connection, index: RegisteredIndex, stat
         log.warning(
             "searches of %s are exact until the owner of its tables builds the vector index, which "
             "this role may not: run a worker as the owner once (embedsql worker --drain), or: %s",
-            index.spec.name,
+            index.label,
             " ".join(statement.split()),
         )
 
