@@ -98,7 +98,10 @@ def drop_index_statements(connection: psycopg.Connection, name: str) -> list[str
         IndexNotFoundError: There is none of this name.
     """
     generations = find_generations(connection, name)
-    statements = ddl.drop_views_statements(generations[0].spec)
+    statements: list[str] = []
+    for one in generations:
+        statements += ddl.drop_trigger_statements(one.spec, one.names)
+    statements += ddl.drop_views_statements(generations[0].spec)
     for one in generations:
         statements += ddl.drop_generation_statements(one.spec, one.names)
     return statements

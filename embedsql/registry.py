@@ -133,10 +133,21 @@ def adopt_space(connection: psycopg.Connection, index_id: int, space: str) -> st
     return space if row is None else str(row[0])
 
 
-def set_state(connection: psycopg.Connection, index_id: int, state: str) -> None:
-    """Record how far a generation is; see ``RegisteredIndex.state``."""
+def set_state(
+    connection: psycopg.Connection, index_id: int, state: str, *, only_from: str | None = None
+) -> None:
+    """Record how far a generation is; see ``RegisteredIndex.state``.
+
+    Args:
+        connection: In autocommit mode.
+        index_id: The generation.
+        state: What it is from now on.
+        only_from: Leave it as it is in any other state than this.
+    """
     connection.execute(
-        "UPDATE embedsql.semantic_index SET state = %s WHERE index_id = %s", [state, index_id]
+        "UPDATE embedsql.semantic_index SET state = %(state)s "
+        "WHERE index_id = %(index)s AND state = coalesce(%(only_from)s::text, state)",
+        {"state": state, "index": index_id, "only_from": only_from},
     )
 
 

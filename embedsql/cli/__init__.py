@@ -13,7 +13,7 @@ import sqlalchemy.exc
 import typer
 from stamina.instrumentation import set_on_retry_hooks
 
-from embedsql.cli import database, declare, grants, query, queue, work
+from embedsql.cli import database, declare, grants, query, queue, reembed, work
 from embedsql.errors import EmbedsqlError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ declare.add_to(app)
 work.add_to(app)
 query.add_to(app)
 queue.add_to(app)
+reembed.add_to(app)
 grants.add_to(app)
 
 

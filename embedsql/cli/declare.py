@@ -175,7 +175,7 @@ def add(
 
         # all that costs nothing is checked before a model is loaded
         check_declaration(connection, declared(dimensions or 1), source)
-        space = _space(full_model, embedding)
+        space = model_space(full_model, embedding)
         spec = declared(space.dimensions if space else dimensions or 0)
         label = space.label if space else None
         if print_sql:
@@ -203,7 +203,7 @@ def _install_if_missing(connection: psycopg.Connection) -> None:
         note(f"schema version {schema.LATEST} installed")
 
 
-def _space(model: str, options: EmbedderOptions) -> Space | None:
+def model_space(model: str, options: EmbedderOptions) -> Space | None:
     """The model's space; ``None`` where its server is away but the dimensions were given."""
     key = Settings().openai_api_key
     secret = key.get_secret_value() if key else None

@@ -121,9 +121,8 @@ def drop_views_statements(spec: IndexSpec) -> list[str]:
 
 
 def drop_generation_statements(spec: IndexSpec, names: ObjectNames) -> list[str]:
-    """The statements that remove one generation, which must not be the one that serves."""
-    slots = Slots(spec, names)
-    return _texts(drop_triggers(slots) + _drop(slots))
+    """The statements that remove one generation without triggers, which must not serve."""
+    return _texts(_drop(Slots(spec, names)))
 
 
 def drop_trigger_statements(spec: IndexSpec, names: ObjectNames) -> list[str]:
