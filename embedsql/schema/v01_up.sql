@@ -139,7 +139,7 @@ BEGIN
         FROM pg_attribute AS t, aclexplode(t.attacl) AS a WHERE t.attrelid = source::regclass
     LOOP
         EXECUTE format('GRANT %s%s ON %s TO %s%s', granted.privilege_type,
-            coalesce(format(' (%I)', granted.attname), ''), target::regclass,
+            CASE WHEN granted.attname IS NULL THEN '' ELSE format(' (%I)', granted.attname) END, target::regclass,
             CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(granted.grantee)) END,
             CASE WHEN granted.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END);
     END LOOP;

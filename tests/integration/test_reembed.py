@@ -224,11 +224,10 @@ def test_a_change_that_is_cut_off_after_any_commit_goes_on(
     connection: psycopg.Connection, database: str, index: RegisteredIndex, commits: int
 ) -> None:
     spec = following(index.spec)
-    with ModelChange(database, NAME, OPTIONS) as first:
-        with cut_after(first, commits):
-            whole(first, spec)
-            first.finish()
-            pytest.fail("it was not cut off")
+    with ModelChange(database, NAME, OPTIONS) as first, cut_after(first, commits):
+        whole(first, spec)
+        first.finish()
+        pytest.fail("it was not cut off")
     connection.execute("UPDATE article SET body = 'changed meanwhile' WHERE id = 3")
 
     with ModelChange(database, NAME, OPTIONS) as second:
@@ -311,7 +310,7 @@ def test_a_row_that_fails_by_the_new_model_alone_holds_the_switch_up(
         [following_id],
     )
 
-    with pytest.raises(ModelChangeError, match="1 rows are dead letters of .* generation 2 alone"):
+    with pytest.raises(ModelChangeError, match=r"1 rows are dead letters of .* 2 alone"):
         change.switch()
 
     (letter,) = dead_letters(connection, NAME)
@@ -366,7 +365,8 @@ def test_a_bulk_insert_is_backfilled_in_both_generations(
     change.begin(following(index.spec))
     change.fill()
     connection.execute(
-        "INSERT INTO article (title, body) SELECT 'bulk', 'load ' || n FROM generate_series(1, 1500) n"
+        "INSERT INTO article (title, body) "
+        "SELECT 'bulk', 'load ' || n FROM generate_series(1, 1500) AS n"
     )
     change.accept()
 
@@ -424,7 +424,7 @@ def test_a_model_that_is_not_to_be_had_is_said_and_leaves_the_old_one_at_work(
 ) -> None:
     change.begin(following(index.spec, model="sentence-transformers/no-such-model-anywhere"))
 
-    with pytest.raises(ModelChangeError, match="workers leave .* generation 2 alone"):
+    with pytest.raises(ModelChangeError, match=r"workers leave .* generation 2 alone"):
         change.fill()
 
     connection.execute("UPDATE article SET body = 'still at work' WHERE id = 2")
