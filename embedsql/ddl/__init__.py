@@ -38,6 +38,7 @@ __all__ = [
     "drop_trigger_statements",
     "drop_views_statements",
     "next_generation_statements",
+    "require_ready_statement",
     "switch_statements",
     "trigger_events",
     "vector_index_statement",
@@ -104,6 +105,12 @@ def switch_statements(spec: IndexSpec, names: ObjectNames, *, in_place: bool) ->
         _script("serving_state.sql", **_identity(slots))
         + take_over_statements(slots, in_place=in_place)
     )
+
+
+def require_ready_statement(spec: IndexSpec, names: ObjectNames) -> str:
+    """The statement that fails unless a generation may be switched to."""
+    (statement,) = _script("require_ready.sql", **_identity(Slots(spec, names)))
+    return sqlfile.text(statement)
 
 
 def drop_statements(spec: IndexSpec) -> list[str]:

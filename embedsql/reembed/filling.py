@@ -47,8 +47,9 @@ def fill(
     build_from = time.monotonic() + GRACE_SECONDS
     while not is_built(connection, index):
         hands.ensure(connection)
-        # a worker does so at once, if its role may; two builds at a time would be in each other's way
-        if not hands.own and time.monotonic() >= build_from and not _being_built(connection, index):
+        # a worker does so at once, if its role may; two at a time would be in each other's way
+        nobody = time.monotonic() >= build_from and not _being_built(connection, index)
+        if nobody and not hands.own:
             ensure_vector_index(connection, index)
         looked()
         time.sleep(POLL_SECONDS)

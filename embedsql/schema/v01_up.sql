@@ -126,6 +126,19 @@ BEGIN
     RETURN true;
 END $$;
 
+-- Refuses a generation that is not filled, or gone.
+CREATE FUNCTION embedsql.require_ready(index_name text, wanted int) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM embedsql.semantic_index AS i
+        WHERE i.name = index_name AND i.generation = wanted AND i.state IN ('ready', 'switching', 'retired')
+    ) THEN
+        RAISE EXCEPTION 'generation % of "%" is not ready to serve', wanted, index_name USING ERRCODE = 'ES003',
+            HINT = format('First: embedsql reembed %s --no-switch', index_name);
+    END IF;
+END $$;
+
 -- What roles may do with one relation of ours, they may do with another that takes its place.
 CREATE FUNCTION embedsql.copy_grants(source text, target text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
