@@ -56,7 +56,11 @@ def change(database: str, index: RegisteredIndex) -> Iterator[ModelChange]:
 
 def following(spec: IndexSpec, **other: Any) -> IndexSpec:
     """The same index by a model of other dimensions and another vector type."""
-    values = {"model": "hash:96", "dimensions": 96, "quantization": "halfvec"} | other
+    values: dict[str, Any] = {
+        "model": "hash:96",
+        "dimensions": 96,
+        "quantization": "halfvec",
+    } | other
     return replace(spec, **values)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import psycopg
 import pytest
@@ -23,6 +23,7 @@ from embedsql.reembed import ModelChange
 from embedsql.reembed import switch as switching
 from embedsql.registered import RegisteredSearch
 from embedsql.registry import RegisteredIndex, find_index
+from embedsql.search import Mode
 from embedsql.worker import Worker, WorkerOptions
 from tests.factories import add_index, create_article_table, drain, stored_chunks, verify_all
 from tests.integration.test_grants import HARDENED, as_role, role
@@ -90,9 +91,9 @@ class Load:
     def run(self, busy: Callable[[], None]) -> None:
         """Meanwhile, do ``busy``."""
         with ThreadPoolExecutor(4) as pool:
-            tasks = [pool.submit(task) for task in (self._search, self._search, self._write)]
             worker = Worker(self._database, OPTIONS)
-            tasks.append(pool.submit(worker.run))
+            busy_with: list[Callable[[], object]] = [self._search, self._search, self._write]
+            tasks = [pool.submit(task) for task in (*busy_with, worker.run)]
             try:
                 busy()
                 enough = time.monotonic() + 60
@@ -243,8 +244,8 @@ def test_readers_that_name_their_generation_search_it_before_and_after_the_switc
     def search_both() -> None:
         with Session(made) as session:
             for declaration in (old, new):
-                for mode in ("dense", "lexical", "hybrid"):
-                    statement = declaration.search(text_of(7), mode=mode)  # type: ignore[arg-type]
+                for mode in get_args(Mode):
+                    statement = declaration.search(text_of(7), mode=mode)
                     assert session.execute(statement).first()[0].id == 7  # type: ignore[index]
 
     search_both()
@@ -323,8 +324,8 @@ def test_who_worked_and_searched_before_may_do_so_afterwards(
     )
     made = engine(as_role(database, role))
     with Session(made) as session:
-        statement = new.search("by another role").with_only_columns(Article.id)
-        assert session.execute(statement).scalar() == 500
+        asked = new.search("by another role").with_only_columns(Article.id)
+        assert session.execute(asked).scalar() == 500
     with connect(as_role(database, role)) as reader:
         assert reader.execute("SELECT FROM article_search").rowcount == ROWS + 1
     connection.execute(
@@ -333,7 +334,7 @@ def test_who_worked_and_searched_before_may_do_so_afterwards(
         )
     )
     with Session(made) as session, pytest.raises(DBAPIError, match="permission denied"):
-        session.execute(statement).all()
+        session.execute(asked).all()
     made.dispose()
 
 
