@@ -20,6 +20,9 @@ BENCHMARKS = (
     "faults",
     "memory",
     "backends",
+    "quantization",
+    "deferred_index",
+    "wal",
 )
 
 

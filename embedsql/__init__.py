@@ -29,7 +29,8 @@ from embedsql.errors import (
 )
 from embedsql.index import SemanticIndex
 from embedsql.search import Hit, SearchTuning
-from embedsql.spec import Chunking, Hnsw, IndexSpec, KeyColumn
+from embedsql.spec import Chunking, IndexSpec, KeyColumn
+from embedsql.vectors import Hnsw, Ivfflat
 
 __all__ = [
     "BadVectorsError",
@@ -47,6 +48,7 @@ __all__ = [
     "IndexNotFoundError",
     "IndexSpec",
     "InputFileError",
+    "Ivfflat",
     "KeyColumn",
     "LeaseLostError",
     "MissingExtraError",

@@ -9,7 +9,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from embedsql.errors import DeclarationError
-from embedsql.spec import KeyColumn
+from embedsql.spec import IndexSpec, KeyColumn
 
 _KINDS = {
     "v": "a view",
@@ -95,6 +95,17 @@ def describe_source(connection: psycopg.Connection, table: str) -> SourceTable:
     return SourceTable(schema, name, partitioned, key, columns)
 
 
+def has_row_security(connection: psycopg.Connection, spec: IndexSpec) -> bool:
+    """Whether the source has row-level security."""
+    found = connection.execute(
+        "SELECT relrowsecurity FROM pg_catalog.pg_class AS c "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %s AND c.relname = %s",
+        [spec.schema, spec.table],
+    ).fetchone()
+    return found is not None and bool(found[0])
+
+
 def check_text_columns(source: SourceTable, text: tuple[str, ...]) -> None:
     """Refuse columns that are not there or hold no text.
 
@@ -109,6 +120,25 @@ def check_text_columns(source: SourceTable, text: tuple[str, ...]) -> None:
             )
         if source.columns[name] == "bytea":
             raise DeclarationError(f"the column {name!r} of {source.name!r} holds bytes, not text")
+
+
+def check_vector_column(source: SourceTable, column: str, vector_type: str) -> None:
+    """Refuse a column of the source that cannot hold the vectors; one that is not there will be.
+
+    Raises:
+        DeclarationError: With what is there.
+    """
+    if source.partitioned:
+        raise DeclarationError(
+            f"{source.name!r} is partitioned, and PostgreSQL builds no index on all of its "
+            "partitions without keeping writers waiting: take storage 'table'"
+        )
+    found = source.columns.get(column)
+    if found is not None and found != vector_type.partition("(")[0]:
+        raise DeclarationError(
+            f"the column {column!r} of {source.name!r} is there already and holds {found}, not "
+            f"{vector_type}: name another (--vector-column)"
+        )
 
 
 def check_name_free(connection: psycopg.Connection, schema: str, name: str) -> None:

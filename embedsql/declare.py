@@ -12,6 +12,7 @@ from embedsql.catalog import (
     check_name_free,
     check_text_columns,
     check_text_configuration,
+    check_vector_column,
 )
 from embedsql.errors import DeclarationError
 from embedsql.installation import installed_version, require_installed
@@ -29,7 +30,9 @@ def check_declaration(connection: psycopg.Connection, spec: IndexSpec, source: S
     Raises:
         DeclarationError: With what is wrong and what there is instead.
     """
-    check_text_columns(source, spec.text)
+    check_text_columns(source, spec.watched)
+    if spec.storage == "column":
+        check_vector_column(source, spec.vector_column, spec.vector_type)
     if installed_version(connection) and is_registered(connection, spec.name):
         raise DeclarationError(
             f"there is a semantic index {spec.name!r} already; choose another name (--name), or "

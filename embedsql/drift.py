@@ -83,8 +83,8 @@ def _columns(index: RegisteredIndex, source: SourceTable) -> Iterator[str]:
     spec = index.spec
     table = _quoted(spec.schema, spec.table)
     key = [column.name for column in spec.key]
-    unknown = [name for name in source.columns if name not in (*spec.text, *key)]
-    for name in dict.fromkeys((*key, *spec.text)):
+    unknown = [name for name in source.columns if name not in (*spec.watched, *key)]
+    for name in dict.fromkeys((*key, *spec.watched)):
         if name not in source.columns:
             there = ", ".join(map(_quoted, unknown)) or "no other"
             yield (

@@ -13,16 +13,25 @@ from sqlalchemy.sql import ColumnElement
 from embedsql.embedders import Embedder, EmbedderOptions, load_embedder
 from embedsql.search import Mode, Query, SearchTuning, search_statement
 from embedsql.search.target import Target
+from embedsql.search.words import meant_text
 from embedsql.spec import (
     DEFAULT_MODEL,
     Backend,
     Chunking,
-    Hnsw,
     IndexSpec,
-    Quantization,
-    VectorIndex,
+    LexicalIndex,
+    Storage,
 )
 from embedsql.tables import source_of
+from embedsql.vectors import (
+    Hnsw,
+    Ivfflat,
+    Metric,
+    Quantization,
+    Stored,
+    VectorForm,
+    VectorIndex,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +71,19 @@ class SemanticIndex:
     base_url: str | None = field(default=None, kw_only=True)
     query_prompt: str | None = field(default=None, kw_only=True)
     document_prompt: str | None = field(default=None, kw_only=True)
+    metric: Metric = field(default="cosine", kw_only=True)
+    storage: Storage = field(default="table", kw_only=True)
+    vector_column: str = field(default="embedding", kw_only=True)
     quantization: Quantization = field(default="none", kw_only=True)
+    stored: Stored | None = field(default=None, kw_only=True)
+    index_dimensions: int | None = field(default=None, kw_only=True)
     index: VectorIndex = field(default="hnsw", kw_only=True)
     hnsw: Hnsw = field(default_factory=Hnsw, kw_only=True)
+    ivfflat: Ivfflat = field(default_factory=Ivfflat, kw_only=True)
     lexical: str | None = field(default="english", kw_only=True)
+    lexical_column: str | None = field(default=None, kw_only=True)
+    lexical_index: LexicalIndex = field(default="none", kw_only=True)
+    heading_weight: float = field(default=3.0, kw_only=True)
     chunking: Chunking | None = field(default_factory=Chunking, kw_only=True)
     replicated: bool = field(default=False, kw_only=True)
     generation: int | None = field(default=None, kw_only=True)
@@ -99,8 +117,10 @@ class SemanticIndex:
         """
         space = None
         if vector is None and text is not None and mode != "lexical":
-            Query(text=text, mode="lexical", limit=limit)  # refuse before a model is loaded
-            vector = self.embedder.embed_queries([text])[0]
+            asked = Query(
+                text=text, mode="lexical", limit=limit
+            )  # refused before a model is loaded
+            vector = self.embedder.embed_queries([meant_text(asked.text or "")])[0]
             space = self.embedder.space.label
         query = Query(
             text=text,
@@ -152,20 +172,32 @@ class SemanticIndex:
             base_url=self.base_url,
             query_prompt=self.query_prompt,
             document_prompt=self.document_prompt,
+            metric=self.metric,
+            storage=self.storage,
+            vector_column=self.vector_column,
             quantization=self.quantization,
+            stored=self.stored,
+            index_dimensions=self.index_dimensions,
             index=self.index,
             hnsw=self.hnsw,
+            ivfflat=self.ivfflat,
             lexical=self.lexical,
-            chunking=self.chunking,
+            lexical_column=self.lexical_column,
+            lexical_index=self.lexical_index,
+            heading_weight=self.heading_weight,
+            chunking=self._chunking,
             replicated=self.replicated,
         )
 
     @cached_property
     def _target(self) -> Target:
+        vectors = VectorForm(self.quantization, self.stored, self.index_dimensions, self.metric)
         return Target(
-            self.name,
-            source_of(self.entity),
-            self.quantization,
-            self.lexical,
-            generation=self.generation,
+            self.name, source_of(self.entity), vectors, self.lexical, generation=self.generation
         )
+
+    @property
+    def _chunking(self) -> Chunking | None:
+        """A column of the source holds one vector a row: nothing is cut unless asked for."""
+        as_a_whole = self.storage == "column" and self.chunking == Chunking()
+        return None if as_a_whole else self.chunking

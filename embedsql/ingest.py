@@ -9,7 +9,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -193,6 +193,9 @@ class Ingest:
         if not source.text:
             return PreparedRow(source, (), source.truncated)
         chunks, cut = self._chunker.split(source.text, source.heading, source.named)
+        first = chunks[0]
+        if not first.before and source.heading and first.text.startswith(source.heading):
+            chunks[0] = replace(first, titled=len(source.heading))
         pieces = [Piece(chunk, self._hash(chunk)) for chunk in chunks]
         return PreparedRow(source, pieces, cut or source.truncated)
 

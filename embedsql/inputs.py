@@ -38,6 +38,9 @@ class Inputs:
             sql.SQL(r"coalesce(sha256(convert_to({}, 'UTF8')), '\x00')").format(self._text(name))
             for name in self._spec.text
         ]
+        if self._spec.lexical_column is not None:
+            configuration = self._text(self._spec.lexical_column)
+            hashes.append(sql.SQL("convert_to(coalesce({}, ''), 'UTF8')").format(configuration))
         if self._spec.template is not None:
             template = sqlfile.literal(self._spec.template)
             hashes.append(sql.SQL("convert_to({}, 'UTF8')").format(template))

@@ -19,8 +19,9 @@ from embedsql.errors import IndexNotFoundError
 from embedsql.installation import require_installed
 from embedsql.registry import RegisteredIndex, find_generations, find_index
 from embedsql.search import Hit, Mode, Query, search_statement
-from embedsql.search.query import check_text
+from embedsql.search.query import checked_text
 from embedsql.search.target import Target
+from embedsql.search.words import meant_text
 from embedsql.tables import source_of
 
 
@@ -89,7 +90,7 @@ class RegisteredSearch:
         Raises:
             QueryError: The query cannot be run.
         """
-        check_text(query)
+        query = checked_text(query)
         try:
             return self._search(query, mode, limit, where)
         except DBAPIError:
@@ -98,7 +99,7 @@ class RegisteredSearch:
             return self._search(query, mode, limit, where)
 
     def _search(self, query: str, mode: Mode, limit: int, where: str | None) -> Found:
-        vector = None if mode == "lexical" else self.embedder.embed_queries([query])[0]
+        vector = None if mode == "lexical" else self.embedder.embed_queries([meant_text(query)])[0]
         asked = Query(
             text=query,
             vector=vector,
@@ -132,9 +133,7 @@ class RegisteredSearch:
         spec = self._index.spec
         columns = [Column(column.name, NullType, primary_key=True) for column in spec.key]
         source = source_of(Table(spec.table, MetaData(), *columns, schema=spec.schema))
-        return Target(
-            spec.name, source, spec.quantization, spec.lexical, generation=self._generation
-        )
+        return Target(spec.name, source, spec.vectors, spec.lexical, generation=self._generation)
 
     def _registered(self) -> RegisteredIndex:
         with connect(self._conninfo) as connection:

@@ -13,10 +13,6 @@ from embedsql import sqlfile
 from embedsql.naming import ObjectNames, key_columns
 from embedsql.spec import IndexSpec
 
-# a vector that is kept in its row is read five times faster than one moved to TOAST; a row must
-# fit an 8 kB page, so the widest stay out of line
-PLAIN_STORAGE_BYTES = 4096
-
 
 class Slots:
     """SQL fragments for ``spec``, in ``names``' generation."""
@@ -123,6 +119,10 @@ class Slots:
             for name, column in zip(self.own_key, self.spec.key, strict=True)
         )
 
+    def key_match_of_chunk(self, source: str) -> sql.Composed:
+        """``s.id = article_search_chunk_1.key_1``: where a policy allows the chunks no alias."""
+        return self.key_match(source, self.names.chunk)
+
     @cached_property
     def key_texts(self) -> sql.Composed:
         """``key_1::text, key_2::text``"""
@@ -167,20 +167,40 @@ class Slots:
         )
 
     @property
-    def vector_storage(self) -> str:
-        """How PostgreSQL stores the vector column."""
-        width = 4 if self.spec.quantization == "none" else 2
-        fits = self.spec.dimensions * width + 8 <= PLAIN_STORAGE_BYTES
-        return "PLAIN" if fits else "EXTERNAL"
-
-    @property
     def lexemes_expression(self) -> sql.Composable:
         """The lexemes of a chunk and its heading; null where the index has no lexical lane."""
         if self.spec.lexical is None:
             return sql.SQL("NULL::tsvector")
+        return sql.SQL("embedsql.chunk_lexemes({}, heading, chunk, titled)").format(
+            self.configuration
+        )
+
+    @property
+    def configuration(self) -> sql.Composable:
+        """The text-search configuration of a row ``k``: the declared one, or the row's own."""
+        assert self.spec.lexical is not None
+        declared = sql.SQL("{}::regconfig").format(
+            sqlfile.literal('"' + self.spec.lexical.replace('"', '""') + '"')
+        )
+        if self.spec.lexical_column is None:
+            return declared
         return sql.SQL(
-            r"to_tsvector({}::regconfig, concat_ws(E'\n\n', nullif(heading, ''), chunk))"
-        ).format(sqlfile.literal('"' + self.spec.lexical.replace('"', '""') + '"'))
+            "embedsql.configuration((SELECT s.{}::text FROM {} AS s WHERE {}), {})"
+        ).format(
+            sqlfile.identifier(self.spec.lexical_column),
+            self.source,
+            self.key_match("s", "k"),
+            declared,
+        )
+
+    @property
+    def terms_expression(self) -> sql.Composable:
+        """The BM25 weights of a chunk's lexemes; null where the index has no lexical lane."""
+        if self.spec.lexical is None:
+            return sql.SQL("NULL::sparsevec")
+        return sql.SQL("embedsql.bm25_weights(lexemes, average.length, {})").format(
+            sqlfile.raw(repr(float(self.spec.heading_weight)))
+        )
 
     @cached_property
     def key_json(self) -> sql.Composed:

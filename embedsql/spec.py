@@ -15,17 +15,13 @@ from typing import Any, Literal, get_args
 from embedsql.errors import DeclarationError
 from embedsql.naming import MAX_BYTES, ObjectNames
 from embedsql.template import Template
+from embedsql.vectors import Hnsw, Ivfflat, Metric, Quantization, Stored, VectorForm, VectorIndex
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
-Quantization = Literal["none", "halfvec"]
-VectorIndex = Literal["hnsw", "none"]
+LexicalIndex = Literal["none", "hnsw"]
 Backend = Literal["torch", "openvino", "onnx"]
-
-# the largest dimensions that HNSW takes, by the type of the stored vector (pgvector 0.8)
-HNSW_DIMENSIONS: dict[str, int] = {"none": 2000, "halfvec": 4000}
-STORABLE_DIMENSIONS = 16000
-
+Storage = Literal["table", "column"]
 
 BUILT_IN_TYPES = frozenset(
     {
@@ -79,28 +75,6 @@ class Chunking:
             )
 
 
-@dataclass(frozen=True)
-class Hnsw:
-    """Build-time options of an HNSW index. Query-time ones are ``embedsql.search.SearchTuning``.
-
-    Attributes:
-        m: Links of a node. Defaults to 16.
-        ef_construction: Length of the candidate list while building. Defaults to 64.
-    """
-
-    m: int = 16
-    ef_construction: int = 64
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.m <= 100:
-            raise DeclarationError(f"HNSW's m must be 2 to 100, not {self.m}")
-        if not max(4, 2 * self.m) <= self.ef_construction <= 1000:
-            raise DeclarationError(
-                f"HNSW's ef_construction must be at least 2·m ({2 * self.m}) and at most 1000, "
-                f"not {self.ef_construction}"
-            )
-
-
 @dataclass(frozen=True, kw_only=True)
 class IndexSpec:
     """What is embedded, how, and where from.
@@ -121,10 +95,24 @@ class IndexSpec:
         base_url: Where an ``openai:`` model is served. ``None``: api.openai.com.
         query_prompt: Put before each query. ``None``: the model's own.
         document_prompt: Put before each chunk. ``None``: the model's own.
-        quantization: How vectors are stored: ``none`` (``vector``) or ``halfvec``.
-        index: The approximate index: ``hnsw`` or ``none`` (exact search).
-        hnsw: Its build-time options.
+        metric: By which vectors are compared: ``cosine``, ``l2`` or ``inner_product``.
+        storage: Where vectors stand: in a ``table`` of their own, or in a ``column`` of the source,
+            one for each row (then texts are not chunked).
+        vector_column: The name of that column.
+        quantization: Of the indexed vectors: ``none``, ``halfvec``, ``bit``, or ``int8`` (bits are
+            indexed, and what is stored is one byte a dimension). See ``VectorForm``.
+        stored: Type of the stored vectors, where it is another than the quantization's own.
+        index_dimensions: The approximate index sees only so many leading dimensions, as Matryoshka
+            models allow; its candidates are ordered anew by the whole vectors.
+        index: The approximate index: ``hnsw``, ``ivfflat`` or ``none`` (exact search).
+        hnsw: Build-time options of an HNSW index.
+        ivfflat: Build-time options of an IVFFlat index.
         lexical: Text-search configuration of the lexical lane. ``None``: no lexical lane.
+        lexical_column: A column of the source that names each row's own configuration; where there
+            is none of that name, ``lexical`` holds. ``None``: it holds for every row.
+        lexical_index: ``hnsw``: an approximate index serves the lexical lane, for millions of rows.
+            ``none``: it is exact.
+        heading_weight: How often a word of a title or heading counts, 1 to 10. Defaults to 3.
         chunking: ``None``: one vector for each row; a text the model cannot read whole is cut and
             counted as truncated.
         max_characters: A row's text is read up to here; longer ones are counted as truncated.
@@ -145,10 +133,19 @@ class IndexSpec:
     base_url: str | None = None
     query_prompt: str | None = None
     document_prompt: str | None = None
+    metric: Metric = "cosine"
+    storage: Storage = "table"
+    vector_column: str = "embedding"
     quantization: Quantization = "none"
+    stored: Stored | None = None
+    index_dimensions: int | None = None
     index: VectorIndex = "hnsw"
     hnsw: Hnsw = field(default_factory=Hnsw)
+    ivfflat: Ivfflat = field(default_factory=Ivfflat)
     lexical: str | None = "english"
+    lexical_column: str | None = None
+    lexical_index: LexicalIndex = "none"
+    heading_weight: float = 3.0
     chunking: Chunking | None = field(default_factory=Chunking)
     max_characters: int = 200_000
     replicated: bool = False
@@ -162,13 +159,16 @@ class IndexSpec:
             raise DeclarationError(f"index {self.name!r} names no text column")
         if len(set(self.text)) != len(self.text):
             raise DeclarationError(f"index {self.name!r} names a text column twice")
-        if self.quantization not in get_args(Quantization):
-            raise DeclarationError(f"no such quantization: {self.quantization!r}")
-        if self.index not in get_args(VectorIndex):
-            raise DeclarationError(f"no such vector index: {self.index!r}")
+        _check_choice("quantization", self.quantization, get_args(Quantization))
+        _check_choice("vector index", self.index, get_args(VectorIndex))
+        _check_choice("metric", self.metric, get_args(Metric))
+        _check_choice("storage", self.storage, get_args(Storage))
+        _check_choice("stored type", self.stored, (None, *get_args(Stored)))
         check_backend(self.backend, self.model)
+        self._check_lexical()
         self._check_key_names()
-        self._check_dimensions()
+        self.vectors.check(self.dimensions, self.index)
+        self._check_storage()
         _ = self.parsed_template
 
     @property
@@ -177,15 +177,25 @@ class IndexSpec:
         return None if self.template is None else Template.parse(self.template, self.text)
 
     @property
+    def watched(self) -> tuple[str, ...]:
+        """The columns, besides the key, whose change makes a row's chunks outdated."""
+        own = () if self.lexical_column is None else (self.lexical_column,)
+        return tuple(dict.fromkeys((*self.text, *own)))
+
+    @property
     def names(self) -> ObjectNames:
         """The names of its database objects (first generation)."""
         return ObjectNames(self.name)
 
     @property
+    def vectors(self) -> VectorForm:
+        """How its vectors are stored and indexed."""
+        return VectorForm(self.quantization, self.stored, self.index_dimensions, self.metric)
+
+    @property
     def vector_type(self) -> str:
-        """The SQL type of a stored vector, ``halfvec(384)`` say."""
-        stored = "vector" if self.quantization == "none" else self.quantization
-        return f"{stored}({self.dimensions})"
+        """The SQL type of a vector as searches read it, ``halfvec(384)`` say."""
+        return f"{self.vectors.stored_as}({self.dimensions})"
 
     def to_json(self) -> dict[str, Any]:
         """The declaration as JSON values, for the registry."""
@@ -198,9 +208,21 @@ class IndexSpec:
         values["key"] = tuple(KeyColumn(**column) for column in values["key"])
         values["text"] = tuple(values["text"])
         values["hnsw"] = Hnsw(**values["hnsw"])
+        values["ivfflat"] = Ivfflat(**values["ivfflat"])
         if values["chunking"] is not None:
             values["chunking"] = Chunking(**values["chunking"])
         return cls(**values)
+
+    def _check_lexical(self) -> None:
+        if self.lexical_index not in get_args(LexicalIndex):
+            raise DeclarationError(f"no such lexical index: {self.lexical_index!r}")
+        if not 1 <= self.heading_weight <= 10:
+            raise DeclarationError(f"heading_weight must be 1 to 10, not {self.heading_weight}")
+        if self.lexical is None and (self.lexical_column or self.lexical_index != "none"):
+            raise DeclarationError(
+                "lexical_column and lexical_index need a lexical lane: name the text-search "
+                "configuration of rows without one of their own as lexical"
+            )
 
     def _check_key_names(self) -> None:
         taken = {"chunk_seq", "chunk", "embedding"} & {column.name for column in self.key}
@@ -210,19 +232,25 @@ class IndexSpec:
                 "view; rename it, or make the index on a table with another key"
             )
 
-    def _check_dimensions(self) -> None:
-        if not 1 <= self.dimensions <= STORABLE_DIMENSIONS:
+    def _check_storage(self) -> None:
+        if self.storage == "table":
+            return
+        if self.vectors.has_codes:
+            raise DeclarationError("int8 codes need a table of their own: storage 'table'")
+        if self.chunking is not None:
             raise DeclarationError(
-                f"{self.dimensions} dimensions cannot be stored: pgvector takes 1 to "
-                f"{STORABLE_DIMENSIONS}"
+                "a column of the source holds one vector a row: chunking=None (--no-chunking) with "
+                "storage 'column', or storage 'table'"
             )
-        most = HNSW_DIMENSIONS[self.quantization]
-        if self.index == "hnsw" and self.dimensions > most:
-            other = "" if self.quantization == "halfvec" else "store halfvec (up to 4000), or "
-            raise DeclarationError(
-                f"HNSW takes at most {most} dimensions of this type, the model has "
-                f"{self.dimensions}: {other}search exactly with index 'none'"
-            )
+        check_name(self.vector_column)
+        if self.vector_column in (*self.text, *(column.name for column in self.key)):
+            raise DeclarationError(f"the column {self.vector_column!r} is the text's or the key's")
+
+
+def _check_choice(what: str, chosen: Any, choices: Sequence[Any]) -> None:
+    if chosen not in choices:
+        known = ", ".join(str(choice) for choice in choices if choice is not None)
+        raise DeclarationError(f"no such {what}: {chosen!r}; take {known}")
 
 
 def check_backend(backend: str, model: str) -> None:

@@ -38,17 +38,21 @@ def script(package: str, name: str, /, **slots: sql.Composable) -> list[sql.Comp
 def split(script: str) -> list[str]:
     """The statements of a file of ours; what fills its slots is never split.
 
-    Each ends with a line that ends in a semicolon, outside a body between dollar tags.
+    Each ends with a line that ends in a semicolon, outside a body: between dollar tags, or from
+    ``BEGIN ATOMIC`` to ``END;``.
     """
-    statements, lines, tag = [], [], ""
+    statements, lines, tag, atomic = [], [], "", False
     for line in script.splitlines():
+        atomic = atomic or line == "BEGIN ATOMIC"
         for found in re.findall(r"\$\w*\$", line):
             if not tag:
                 tag = found
             elif tag == found:
                 tag = ""
         lines.append(line)
-        if not tag and line.endswith(";"):
+        if atomic and line == "END;":
+            atomic = False
+        if not tag and not atomic and line.endswith(";"):
             statements.append("\n".join(lines).strip())
             lines = []
     return statements

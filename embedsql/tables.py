@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pgvector.sqlalchemy import HALFVEC, VECTOR
+from pgvector.sqlalchemy import BIT, HALFVEC, SPARSEVEC, VECTOR
 from sqlalchemy import Column, Integer, MetaData, Table, Text, inspect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import TSVECTOR
@@ -17,7 +17,8 @@ from sqlalchemy.types import TypeEngine
 
 from embedsql.errors import DeclarationError
 from embedsql.naming import SCHEMA, ObjectNames, key_columns
-from embedsql.spec import KeyColumn, Quantization
+from embedsql.spec import KeyColumn
+from embedsql.vectors import VectorForm
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def source_of(entity: Any) -> Source:
 def chunk_table(
     index: str,
     key_types: Sequence[TypeEngine[Any]],
-    quantization: Quantization,
+    vectors: VectorForm,
     generation: int | None = None,
 ) -> Table:
     """The view of an index's chunks that searches read; one row a chunk.
@@ -80,7 +81,7 @@ def chunk_table(
     Of the generation that serves, or of the one that is named.
     """
     names = ObjectNames(index, generation or 1)
-    vector: TypeEngine[Any] = VECTOR() if quantization == "none" else HALFVEC()
+    vector: TypeEngine[Any] = VECTOR() if vectors.stored_as == "vector" else HALFVEC()
     columns: list[Column[Any]] = [
         Column(name, kind)
         for name, kind in zip(key_columns(len(key_types)), key_types, strict=True)
@@ -93,7 +94,9 @@ def chunk_table(
         Column("start_offset", Integer),
         Column("chunk", Text),
         Column("lexemes", TSVECTOR),
+        Column("terms", SPARSEVEC),
         Column("embedding", vector),
+        *([Column("bits", BIT())] if vectors.has_codes else []),
     )
 
 

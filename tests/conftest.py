@@ -70,6 +70,17 @@ def template(server: str) -> str:
 @pytest.fixture
 def new_database(server: str) -> Iterator[Callable[..., str]]:
     """Makes databases, copies of a template or empty, and drops them afterwards."""
+    yield from _databases(server)
+
+
+@pytest.fixture(scope="module")
+def module_database(server: str, template: str) -> Iterator[str]:
+    """The conninfo of a database with the kit installed, for all tests of a module."""
+    for make in _databases(server):
+        yield make(template)
+
+
+def _databases(server: str) -> Iterator[Callable[..., str]]:
     names: list[str] = []
 
     def make(template: str = "template0") -> str:

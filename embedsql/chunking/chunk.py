@@ -14,12 +14,14 @@ class Chunk:
         text: The piece, as it stands there.
         before: Put before it for the model: title, headings, a template's words.
         after: Likewise, after it.
+        titled: How many characters of the piece, from its first, are the row's title.
     """
 
     start: int
     text: str
     before: str = ""
     after: str = ""
+    titled: int = 0
 
     @property
     def content(self) -> str:

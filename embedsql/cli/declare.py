@@ -1,4 +1,4 @@
-"""``embedsql install | uninstall | add | drop``: what exists in the database."""
+"""``embedsql add | drop``: a semantic index comes and goes."""
 
 from __future__ import annotations
 
@@ -22,23 +22,17 @@ from embedsql.declare import (
 )
 from embedsql.embedders import EmbedderOptions, Space, load_embedder
 from embedsql.errors import DeclarationError, ProviderError
-from embedsql.installation import install, installed_version, uninstall
+from embedsql.installation import install, installed_version
 from embedsql.settings import Settings
-from embedsql.spec import DEFAULT_MODEL, Chunking, IndexSpec
+from embedsql.spec import DEFAULT_MODEL, Backend, Chunking, IndexSpec, Storage
+from embedsql.vectors import Hnsw, Ivfflat, Metric, Quantization, Stored, VectorIndex
 
 
-class Quantizations(StrEnum):
-    """How vectors are stored."""
+class LexicalIndexes(StrEnum):
+    """What serves the lexical lane."""
 
     NONE = "none"
-    HALFVEC = "halfvec"
-
-
-class Indexes(StrEnum):
-    """The approximate index."""
-
     HNSW = "hnsw"
-    NONE = "none"
 
 
 class Providers(StrEnum):
@@ -49,42 +43,10 @@ class Providers(StrEnum):
     HASH = "hash"
 
 
-class Backends(StrEnum):
-    """What runs a local model."""
-
-    TORCH = "torch"
-    OPENVINO = "openvino"
-    ONNX = "onnx"
-
-
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    app.command("install")(install_schema)
-    app.command("uninstall")(uninstall_schema)
     app.command("add", no_args_is_help=True)(add)
     app.command("drop", no_args_is_help=True)(drop)
-
-
-def install_schema(database_url: DatabaseUrl = None, print_sql: PrintSql = False) -> None:
-    """Install or upgrade the kit's own schema; nothing to do is no error."""
-    if print_sql:
-        typer.echo("CREATE EXTENSION IF NOT EXISTS vector;\n")
-        typer.echo(schema.upgrade_sql(0))
-        return
-    with connect(conninfo(database_url)) as connection:
-        before = install(connection)
-    there = "was there already" if before == schema.LATEST else f"installed (before: {before})"
-    note(f"schema version {schema.LATEST} {there}")
-
-
-def uninstall_schema(database_url: DatabaseUrl = None, print_sql: PrintSql = False) -> None:
-    """Remove the kit's schema, and with it every semantic index; source tables stay untouched."""
-    if print_sql:
-        typer.echo(schema.downgrade_sql(schema.LATEST))
-        return
-    with connect(conninfo(database_url)) as connection:
-        before = uninstall(connection)
-    note(f"schema version {before} removed" if before else "it was not installed")
 
 
 def add(
@@ -100,18 +62,46 @@ def add(
         Providers | None, typer.Option(help="Where a model named without prefix comes from.")
     ] = None,
     backend: Annotated[
-        Backends,
+        Backend,
         typer.Option(help="What runs a local model; all but torch do so on int8 weights."),
-    ] = Backends.TORCH,
+    ] = "torch",
     base_url: Annotated[str | None, typer.Option(help="Server of an openai: model.")] = None,
     dimensions: Annotated[int | None, typer.Option(help="Default: the model's own.")] = None,
+    metric: Annotated[Metric, typer.Option(help="By which vectors are compared.")] = "cosine",
+    storage: Annotated[
+        Storage, typer.Option(help="A table of vectors, or a column of the source (no chunks).")
+    ] = "table",
+    vector_column: Annotated[str, typer.Option(help="That column's name.")] = "embedding",
     quantization: Annotated[
-        Quantizations, typer.Option(help="How vectors are stored.")
-    ] = Quantizations.NONE,
-    index: Annotated[Indexes, typer.Option(help="The approximate index.")] = Indexes.HNSW,
+        Quantization, typer.Option(help="Of the indexed vectors; int8: bits, over stored codes.")
+    ] = "none",
+    stored: Annotated[
+        Stored | None, typer.Option(help="Type of the stored vectors. Default: by quantization.")
+    ] = None,
+    index_dimensions: Annotated[
+        int | None, typer.Option(help="Leading dimensions that the index sees (Matryoshka).")
+    ] = None,
+    index: Annotated[VectorIndex, typer.Option(help="The approximate index.")] = "hnsw",
+    hnsw_m: Annotated[int, typer.Option(help="Links of a node of an HNSW index.")] = Hnsw.m,
+    ef_construction: Annotated[
+        int, typer.Option(help="Candidates kept while an HNSW index is built.")
+    ] = Hnsw.ef_construction,
+    lists: Annotated[
+        int | None, typer.Option(help="Of an IVFFlat index. Default: by the number of rows.")
+    ] = None,
     lexical: Annotated[
         str, typer.Option(help="Text-search configuration of the lexical lane, or none.")
     ] = "english",
+    lexical_column: Annotated[
+        str | None,
+        typer.Option(help="A column that names each row's own text-search configuration."),
+    ] = None,
+    lexical_index: Annotated[
+        LexicalIndexes, typer.Option(help="hnsw: approximate, for millions of rows.")
+    ] = LexicalIndexes.NONE,
+    heading_weight: Annotated[
+        float, typer.Option(min=1, max=10, help="How often a word of a title or heading counts.")
+    ] = 3.0,
     chunk_tokens: Annotated[
         int | None, typer.Option(help="Most tokens in a chunk. Default: 192.")
     ] = None,
@@ -137,7 +127,10 @@ def add(
     print_sql: PrintSql = False,
 ) -> None:
     """Make a semantic index on an existing table; its rows wait to be embedded."""
-    chunking = _chunking(chunk_tokens, chunk_overlap, markdown, no_chunking)
+    whole = no_chunking or (
+        storage == "column" and (chunk_tokens, chunk_overlap, markdown) == (None, None, None)
+    )
+    chunking = _chunking(chunk_tokens, chunk_overlap, markdown, whole)
     if dimensions is not None and dimensions < 1:
         raise typer.BadParameter("must be at least 1", param_hint="--dimensions")
     full_model = _full_name(model, provider)
@@ -146,7 +139,7 @@ def add(
         source = describe_source(connection, table)
         embedding = EmbedderOptions(
             dimensions=dimensions,
-            backend=backend.value,
+            backend=backend,
             base_url=base_url,
             query_prompt=query_prompt,
             document_prompt=document_prompt,
@@ -162,19 +155,29 @@ def add(
                 template=template,
                 dimensions=found,
                 model=full_model,
-                backend=backend.value,
+                backend=backend,
                 base_url=base_url,
                 query_prompt=query_prompt,
                 document_prompt=document_prompt,
-                quantization=quantization.value,
-                index=index.value,
+                metric=metric,
+                storage=storage,
+                vector_column=vector_column,
+                quantization=quantization,
+                stored=stored,
+                index_dimensions=index_dimensions,
+                index=index,
+                hnsw=Hnsw(hnsw_m, ef_construction),
+                ivfflat=Ivfflat(lists),
                 lexical=None if lexical == "none" else lexical,
+                lexical_column=lexical_column,
+                lexical_index=lexical_index.value,
+                heading_weight=heading_weight,
                 chunking=chunking,
                 replicated=replicated,
             )
 
         # all that costs nothing is checked before a model is loaded
-        check_declaration(connection, declared(dimensions or 1), source)
+        check_declaration(connection, declared(dimensions or (index_dimensions or 0) + 1), source)
         space = model_space(full_model, embedding)
         spec = declared(space.dimensions if space else dimensions or 0)
         label = space.label if space else None

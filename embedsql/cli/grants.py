@@ -9,9 +9,10 @@ import psycopg
 import typer
 
 from embedsql import registry
+from embedsql.catalog import has_row_security
 from embedsql.cli.options import DatabaseUrl, PrintSql, note, open_database
 from embedsql.errors import ConfigurationError
-from embedsql.grants import grant_statements, missing_grants
+from embedsql.grants import grant_statements, missing_grants, policy_statements
 from embedsql.registry import RegisteredIndex, find_generations
 
 _BYPASSED = """
@@ -54,6 +55,10 @@ def grant(
             for one in chosen
             for statement in grant_statements(one.spec, role, purpose.value, one.names)
         )
+        if purpose is Purposes.SEARCH:
+            for one in chosen:
+                if has_row_security(connection, one.spec):
+                    statements |= dict.fromkeys(policy_statements(one.spec, one.names))
         if print_sql:
             for statement in statements:
                 typer.echo(statement + "\n")

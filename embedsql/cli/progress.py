@@ -24,7 +24,7 @@ from embedsql.cli.options import progress_console
 from embedsql.database import connect
 from embedsql.errors import ConnectionFailedError
 from embedsql.installation import require_installed
-from embedsql.worker.index_builder import builds
+from embedsql.vector_index import builds
 from embedsql.worker.report import WorkerReport
 
 LOOK_SECONDS = 0.5
@@ -62,6 +62,20 @@ def drain_progress(conninfo: str, *, enabled: bool) -> Iterator[Callable[[Worker
 
         with _shown_builds(conninfo, progress):
             yield advance
+
+
+@contextlib.contextmanager
+def build_progress(conninfo: str, *, enabled: bool) -> Iterator[None]:
+    """Shows the builds that run meanwhile."""
+    if not enabled:
+        yield
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _RateColumn())
+    with (
+        Progress(*columns, console=progress_console) as progress,
+        _shown_builds(conninfo, progress),
+    ):
+        yield
 
 
 @contextlib.contextmanager

@@ -110,7 +110,7 @@ def _document(found: Found) -> dict[str, Any]:
                 else {"rank": hit.dense_rank, "similarity": hit.similarity},
                 "lexical": None
                 if hit.lexical_rank is None
-                else {"rank": hit.lexical_rank, "bm25": None, "ts_rank": hit.lexical_score},
+                else {"rank": hit.lexical_rank, "bm25": hit.bm25},
                 "snippet": hit.snippet,
             }
             for key, hit in found.hits

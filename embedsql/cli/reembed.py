@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from embedsql.cli.declare import Backends, Quantizations, model_space
+from embedsql.cli.declare import model_space
 from embedsql.cli.logs import configure_logging
 from embedsql.cli.options import DatabaseUrl, IndexName, Json, conninfo, note, print_json
 from embedsql.embedders import EmbedderOptions
@@ -16,7 +16,8 @@ from embedsql.errors import ModelChangeError
 from embedsql.evaluate import JudgedQuery, read_judged_queries
 from embedsql.reembed import Comparison, ModelChange
 from embedsql.settings import Settings
-from embedsql.spec import Chunking, IndexSpec
+from embedsql.spec import Backend, Chunking, IndexSpec
+from embedsql.vectors import Quantization, Stored
 from embedsql.worker import WorkerOptions
 
 
@@ -29,12 +30,19 @@ def reembed(
     index: IndexName,
     model: Annotated[str | None, typer.Option(help="The new embedder, by name.")] = None,
     dimensions: Annotated[int | None, typer.Option(min=1, help="Default: the model's own.")] = None,
-    backend: Annotated[Backends | None, typer.Option(help="What runs a local model.")] = None,
+    backend: Annotated[Backend | None, typer.Option(help="What runs a local model.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Server of an openai: model.")] = None,
     query_prompt: Annotated[str | None, typer.Option(help="Default: the model's own.")] = None,
     document_prompt: Annotated[str | None, typer.Option(help="Default: the model's own.")] = None,
     quantization: Annotated[
-        Quantizations | None, typer.Option(help="How vectors are stored.")
+        Quantization | None, typer.Option(help="How vectors are stored.")
+    ] = None,
+    stored: Annotated[Stored | None, typer.Option(help="Type of the stored vectors.")] = None,
+    index_dimensions: Annotated[
+        int | None, typer.Option(min=1, help="Index this many leading dimensions.")
+    ] = None,
+    vector_column: Annotated[
+        str | None, typer.Option(help="A new column, where vectors are stored in the source.")
     ] = None,
     text: Annotated[
         list[str] | None, typer.Option("--text", help="A text column; may be repeated.")
@@ -100,11 +108,14 @@ def reembed(
             given: dict[str, Any] = {
                 "model": model,
                 "dimensions": dimensions,
-                "backend": backend and backend.value,
+                "backend": backend,
                 "base_url": base_url,
                 "query_prompt": query_prompt,
                 "document_prompt": document_prompt,
-                "quantization": quantization and quantization.value,
+                "quantization": quantization,
+                "stored": stored,
+                "index_dimensions": index_dimensions,
+                "vector_column": vector_column,
                 "text": tuple(text) if text else None,
                 "template": template,
             }

@@ -12,6 +12,7 @@ from functools import partial
 from psycopg import sql
 
 from embedsql import sqlfile
+from embedsql.ddl import vectors
 from embedsql.ddl.serving import (
     copy_grants_statements,
     drop_serving_statements,
@@ -26,9 +27,11 @@ from embedsql.ddl.triggers import (
     trigger_names,
     trigger_statements,
 )
+from embedsql.ddl.vectors import vector_index_drop_statement, vector_index_statement
 from embedsql.naming import ObjectNames
 from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
+from embedsql.vector_slots import VectorSlots
 
 __all__ = [
     "EVENTS",
@@ -41,10 +44,10 @@ __all__ = [
     "require_ready_statement",
     "switch_statements",
     "trigger_events",
+    "vector_index_drop_statement",
     "vector_index_statement",
 ]
 
-_file = partial(sqlfile.statement, __name__)
 _script = partial(sqlfile.script, __name__)
 
 
@@ -137,35 +140,14 @@ def drop_trigger_statements(spec: IndexSpec, names: ObjectNames) -> list[str]:
     return _texts(drop_triggers(Slots(spec, names)))
 
 
-def vector_index_statement(
-    spec: IndexSpec, names: ObjectNames, *, concurrently: bool = True
-) -> str | None:
-    """The statement that builds the approximate index; ``None`` where the spec wants none."""
-    if spec.index == "none":
-        return None
-    slots = Slots(spec, names)
-    stored = "vector" if spec.quantization == "none" else spec.quantization
-    return sqlfile.text(
-        _file(
-            "vector_index.sql",
-            concurrently=sql.SQL("CONCURRENTLY") if concurrently else sql.SQL(""),
-            vector_index=sqlfile.identifier(names.vector_index),
-            chunk=slots.chunk,
-            operator_class=sqlfile.raw(f"{stored}_cosine_ops"),
-            m=sqlfile.literal(spec.hnsw.m),
-            ef_construction=sqlfile.literal(spec.hnsw.ef_construction),
-        )
-    )
-
-
 def _tables(
     slots: Slots, space: str | None, state: str, *, partitioned: bool
 ) -> list[sql.Composed]:
-    spec, names = slots.spec, slots.names
+    spec, names, vector = slots.spec, slots.names, VectorSlots(slots)
     functions = [
         names.trigger_function(event) for event in trigger_events(spec, partitioned=partitioned)
     ]
-    statements = _script(
+    statements = vectors.column_statements(slots) + _script(
         "tables.sql",
         log=slots.log,
         batch=slots.batch,
@@ -175,8 +157,10 @@ def _tables(
         key_definitions=slots.key_definitions,
         key_arrays=slots.key_arrays,
         key_columns=slots.key_columns,
-        vector_type=sqlfile.raw(spec.vector_type),
-        vector_storage=sqlfile.raw(slots.vector_storage),
+        vector_definitions=vector.definitions,
+        chunk_key=slots.own_key_of("c"),
+        viewed_vector=vector.viewed,
+        viewed_from=vector.viewed_from,
         content_index=sqlfile.identifier(names.content_index),
         state=sqlfile.literal(state),
         source_schema=sqlfile.literal(spec.schema),
@@ -191,6 +175,7 @@ def _tables(
         trigger_functions=sqlfile.comma(map(sqlfile.literal, functions)),
         **_identity(slots),
     )
+    statements += vectors.storage_statements(slots)
     if spec.lexical is not None:
         lexeme_index = sqlfile.identifier(names.lexeme_index)
         statements += _script("lexical.sql", lexeme_index=lexeme_index, chunk=slots.chunk)
@@ -198,7 +183,7 @@ def _tables(
 
 
 def _drop(slots: Slots) -> list[sql.Composed]:
-    return _script(
+    statements = _script(
         "drop.sql",
         chunk_view=slots.chunk_view,
         chunk=slots.chunk,
@@ -208,6 +193,7 @@ def _drop(slots: Slots) -> list[sql.Composed]:
         **_identity(slots),
         **trigger_names(slots),
     )
+    return statements + vectors.drop_statements(slots)
 
 
 def _identity(slots: Slots) -> dict[str, sql.Composable]:

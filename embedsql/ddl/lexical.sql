@@ -1,1 +1,2 @@
-CREATE INDEX {lexeme_index} ON {chunk} USING gin (lexemes);
+-- without a pending list, which every stage of a search would read to its end
+CREATE INDEX {lexeme_index} ON {chunk} USING gin (lexemes) WITH (fastupdate = off);

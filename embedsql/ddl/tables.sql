@@ -40,16 +40,18 @@ CREATE TABLE {chunk} (
     content_hash bytea NOT NULL,
     chunk text NOT NULL,
     lexemes tsvector,
-    embedding {vector_type} NOT NULL,
+    terms sparsevec(536870912){vector_definitions}, -- BM25 weights of the lexemes
     PRIMARY KEY ({key_columns}, chunk_seq)
 );
 
-ALTER TABLE {chunk} ALTER COLUMN embedding SET STORAGE {vector_storage};
+-- beside the row as long as it fits a page: every candidate of the lexical lane is weighed
+ALTER TABLE {chunk} ALTER COLUMN terms SET STORAGE MAIN;
 
 CREATE INDEX {content_index} ON {chunk} (content_hash);
 
 CREATE VIEW {chunk_view} WITH (security_invoker = true) AS
-SELECT {key_columns}, chunk_seq, start_offset, chunk, lexemes, embedding FROM {chunk};
+SELECT {chunk_key}, c.chunk_seq, c.start_offset, c.content_hash, c.chunk, c.lexemes, c.terms, {viewed_vector}
+FROM {viewed_from};
 
 INSERT INTO embedsql.semantic_index
     (name, generation, state, source_schema, source_table, declaration, space,

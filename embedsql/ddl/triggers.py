@@ -93,7 +93,7 @@ def _changed(slots: Slots) -> sql.Composed:
     written with its schema in ``IS DISTINCT FROM``, and a dump restores with an empty
     search_path.
     """
-    texts = sql.SQL(" OR ").join(_distinct(name, cast=True) for name in slots.spec.text)
+    texts = sql.SQL(" OR ").join(_distinct(name, cast=True) for name in slots.spec.watched)
     return sql.SQL("{} OR {}").format(_key_changed(slots), texts)
 
 

@@ -1,2 +1,2 @@
-CREATE INDEX {concurrently} {vector_index} ON {chunk} USING hnsw (embedding {operator_class})
-WITH (m = {m}, ef_construction = {ef_construction});
+CREATE INDEX {concurrently} {vector_index} ON {indexed_table} USING {method} ({expression} {operator_class})
+WITH ({options});

@@ -8,6 +8,7 @@ that lost one can name the statement that mends it.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,13 +105,34 @@ def grant_statements(
     slots = Slots(spec, names)
     return [
         sqlfile.text(statement)
+        for file in _files(spec, purpose)
         for statement in sqlfile.script(
             __name__,
-            f"{purpose}.sql",
+            file,
             role=sqlfile.identifier(role),
             source_schema=sqlfile.identifier(spec.schema),
             key=sqlfile.comma(sqlfile.identifier(column.name) for column in spec.key),
+            vector_column=sqlfile.identifier(spec.vector_column),
             **{slot: sqlfile.identifier(*name) for slot, name in _objects(slots).items()},
+        )
+    ]
+
+
+def policy_statements(spec: IndexSpec, names: ObjectNames | None = None) -> list[str]:
+    """The row-level security of an index's chunks, where its source has one.
+
+    A search role may read the chunks' table. The searches join the source, whose policies hold;
+    with these statements they hold for whoever reads the chunks alone.
+    """
+    slots = Slots(spec, names)
+    return [
+        sqlfile.text(statement)
+        for statement in sqlfile.script(
+            __name__,
+            "policy.sql",
+            chunk=slots.chunk,
+            source=slots.source,
+            key_match=slots.key_match_of_chunk("s"),
         )
     ]
 
@@ -145,7 +167,8 @@ def missing_grants(
 def _privileges(slots: Slots, purpose: Purpose) -> Iterator[_Privilege]:
     """The privileges that a file's statements grant."""
     objects = _objects(slots)
-    for statement in sqlfile.split(sqlfile.read(__name__, f"{purpose}.sql")):
+    texts = [sqlfile.read(__name__, file) for file in _files(slots.spec, purpose)]
+    for statement in itertools.chain.from_iterable(map(sqlfile.split, texts)):
         found = _GRANT.fullmatch(statement.splitlines()[-1])
         assert found is not None, statement
         on = found["on"]
@@ -159,7 +182,14 @@ def _privileges(slots: Slots, purpose: Purpose) -> Iterator[_Privilege]:
             yield _Privilege(word["word"], found["kind"], name, _columns(slots, word["columns"]))
 
 
+def _files(spec: IndexSpec, purpose: Purpose) -> list[str]:
+    column = [f"{purpose}_column.sql"] if spec.storage == "column" else []
+    return [f"{purpose}.sql", *column]
+
+
 def _columns(slots: Slots, words: str | None) -> tuple[str, ...] | None:
+    if words == "{vector_column}":
+        return (slots.spec.vector_column,)
     if words == "{key}":
         return tuple(column.name for column in slots.spec.key)
     return None if words is None else tuple(words.split(", "))

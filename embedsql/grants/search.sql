@@ -2,13 +2,33 @@ GRANT USAGE ON SCHEMA embedsql TO {role};
 
 GRANT USAGE ON SCHEMA {source_schema} TO {role};
 
-GRANT SELECT (name, space, generation, state) ON embedsql.semantic_index TO {role};
+GRANT SELECT (name, space, generation, state, chunk_table, configurations, similarity_mean, similarity_deviation) ON embedsql.semantic_index TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.require_space TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.require_serving TO {role};
 
-GRANT EXECUTE ON FUNCTION embedsql.any_term_query TO {role};
+GRANT EXECUTE ON FUNCTION embedsql.identifier_lexemes TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.lexemes TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.term_place TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.sparse TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.configuration TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.quote_lexeme TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.phrase_query TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.read_question TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.estimated_chunks TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.bm25_question TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.bm25_beyond TO {role};
 
 GRANT SELECT ({key}) ON {source} TO {role};
 

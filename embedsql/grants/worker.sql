@@ -4,7 +4,25 @@ GRANT USAGE ON SCHEMA {source_schema} TO {role};
 
 GRANT SELECT (version) ON embedsql.installation TO {role};
 
-GRANT SELECT (index_id, name, declaration, space, generation, state, backfill_since, backfill_after, problem), UPDATE (space, backfill_since, backfill_after, problem) ON embedsql.semantic_index TO {role};
+GRANT SELECT (index_id, name, declaration, space, generation, state, chunk_table, backfill_since, backfill_after, problem, average_length, configurations, calibrated_chunks), UPDATE (space, backfill_since, backfill_after, problem, average_length, configurations, similarity_mean, similarity_deviation, calibrated_chunks) ON embedsql.semantic_index TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.estimated_chunks TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.identifier_lexemes TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.lexemes TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.chunk_lexemes TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.term_place TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.sparse TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.text_length TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.bm25_weights TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.configuration TO {role};
 
 GRANT SELECT, DELETE ON embedsql.bulk_insert TO {role};
 
@@ -24,3 +42,5 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON {batch} TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON {row} TO {role};
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON {chunk} TO {role};
+
+GRANT SELECT ON {chunk_view} TO {role};

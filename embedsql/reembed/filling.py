@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import psycopg
 
-from embedsql import ddl, sqlfile
+from embedsql import sqlfile
 from embedsql.errors import IndexNotFoundError, ModelChangeError
 from embedsql.reembed.hands import Hands
 from embedsql.registry import RegisteredIndex, find_generations
 from embedsql.slots import Slots
-from embedsql.worker.index_builder import builds, ensure_vector_index
+from embedsql.vector_index import builds, count_vectors, ensure_vector_index
+from embedsql.vector_slots import VectorSlots
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0
@@ -56,12 +57,15 @@ def fill(
 
 
 def is_built(connection: psycopg.Connection, index: RegisteredIndex) -> bool:
-    """Whether the approximate index is there and valid, where the declaration wants one."""
-    if ddl.vector_index_statement(index.spec, index.names) is None:
+    """Whether the approximate index is there and valid, where there is to be one."""
+    if index.spec.index == "none":
         return True
-    name = sqlfile.text(sqlfile.kit(index.names.vector_index))
-    found = connection.execute(_BUILT, [name]).fetchone()
-    return found is not None and bool(found[0])
+    name = VectorSlots(Slots(index.spec, index.names)).vector_index
+    found = connection.execute(_BUILT, [sqlfile.text(name)]).fetchone()
+    if found is not None and found[0]:
+        return True
+    # lists are learnt from vectors: without any, an IVFFlat index is not built yet
+    return index.spec.index == "ivfflat" and not count_vectors(connection, index)
 
 
 def behind(connection: psycopg.Connection, index: RegisteredIndex, serving: RegisteredIndex) -> int:
@@ -107,7 +111,8 @@ def look_again(connection: psycopg.Connection, index: RegisteredIndex) -> Regist
 
 
 def _being_built(connection: psycopg.Connection, index: RegisteredIndex) -> bool:
-    return any(build.table == index.names.chunk for build in builds(connection))
+    tables = (index.names.chunk, index.spec.table)
+    return any(build.table in tables for build in builds(connection))
 
 
 def _backfilling(connection: psycopg.Connection, index: RegisteredIndex) -> bool:

@@ -14,7 +14,8 @@ from embedsql.catalog import (
     describe_source,
 )
 from embedsql.declare import lock_attempts
-from embedsql.errors import ModelChangeError
+from embedsql.errors import DeclarationError, ModelChangeError
+from embedsql.grants import policy_statements
 from embedsql.naming import ObjectNames
 from embedsql.reembed.generations import Generations, act_as_owner
 from embedsql.registry import RegisteredIndex
@@ -24,6 +25,10 @@ from embedsql.spec import IndexSpec
 # whoever waits for a lock on a busy table keeps all behind it waiting: briefly, and again
 BRIEFLY = "SET LOCAL lock_timeout = '100ms'"
 ATTEMPTS = 50
+
+_ROW_SECURITY = """
+SELECT relrowsecurity FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass(%s)
+"""
 
 
 def begin(
@@ -56,6 +61,8 @@ def begin(
         partitioned=describe_source(connection, table).partitioned,
         like=serving.names,
     )
+    if _hides_rows(connection, serving):
+        statements += policy_statements(spec, names)
     _briefly(connection, serving, statements)
     return Generations.of(connection, name).require_next()
 
@@ -106,8 +113,25 @@ def _check(
         check_text_configuration(connection, spec.lexical)
     names = ObjectNames(spec.name, generations.last + 1)
     check_name_free(connection, spec.schema, names.next(spec.name))
-    if spec.vector_type != serving.spec.vector_type:
+    _check_column(spec, serving.spec)
+    if (spec.vector_type, spec.vectors) != (serving.spec.vector_type, serving.spec.vectors):
         refuse_dependents(connection, spec)
+
+
+def _check_column(spec: IndexSpec, serving: IndexSpec) -> None:
+    columns = {one.vector_column for one in (spec, serving)}
+    if spec.storage == serving.storage == "column" and len(columns) == 1:
+        raise DeclarationError(
+            f"the column {spec.vector_column!r} of {spec.table!r} holds the vectors that serve: "
+            "name another for the new ones (--vector-column)"
+        )
+
+
+def _hides_rows(connection: psycopg.Connection, serving: RegisteredIndex) -> bool:
+    """Whether the policies of the source hold for the serving generation's chunks."""
+    table = sqlfile.text(sqlfile.kit(serving.names.chunk))
+    found = connection.execute(_ROW_SECURITY, [table]).fetchone()
+    return found is not None and bool(found[0])
 
 
 def refuse_dependents(connection: psycopg.Connection, spec: IndexSpec) -> None:

@@ -7,12 +7,11 @@ little exactly then, since few rows match. So the lane never returns fewer rows 
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import CTE, Text, cast, func, literal, select, true, union_all
+from sqlalchemy import CTE, Text, func, literal, select, true, union_all
 from sqlalchemy.sql import ColumnElement
 
 from embedsql.search.collapse import best_chunk
+from embedsql.search.distance import distance, index_distance
 from embedsql.search.query import Query
 from embedsql.search.target import Target
 
@@ -20,7 +19,7 @@ MOST_EF_SEARCH = 1000
 
 
 def dense_lane(target: Target, query: Query) -> CTE:
-    """Columns: the key, ``chunk_seq``, ``distance`` (cosine), ``strategy``, ``rank`` from 1."""
+    """Columns: the key, ``chunk_seq``, ``distance``, ``strategy``, ``rank`` from 1."""
     near = _near_rows(target, query)
     short = select(func.count()).select_from(near).scalar_subquery() < query.limit
     exact = _exact_rows(target, query, only_if=short)
@@ -41,13 +40,12 @@ def _near_rows(target: Target, query: Query) -> CTE:
     """The approximate index's answer, collapsed to rows."""
     wanted = query.candidates * query.tuning.oversample
     settings = _settings(target, query, wanted)
-    distance = _distance(target, query)
     near = (
-        target.chunks_of_source(query, distance.label("distance"))
+        target.chunks_of_source(query, distance(target, query).label("distance"))
         # Naming the settings makes them come first. It is a one-time filter: the index scan
         # below it stays as it is.
         .where(settings.c.ef_search.is_not(None))
-        .order_by(distance)
+        .order_by(index_distance(target, query))
         .limit(wanted)
         .lateral("near")
     )
@@ -57,8 +55,12 @@ def _near_rows(target: Target, query: Query) -> CTE:
 
 def _exact_rows(target: Target, query: Query, *, only_if: ColumnElement[bool]) -> CTE:
     """The exact answer; nothing is computed unless ``only_if`` holds."""
-    distance = _distance(target, query).label("distance")
-    chunks = target.chunks_of_source(query, distance).where(only_if).subquery("exact_chunk")
+    exact = distance(target, query)
+    chunks = (
+        target.chunks_of_source(query, exact.label("distance"))
+        .where(only_if, exact.is_not(None))  # a row of the source may be without its vector yet
+        .subquery("exact_chunk")
+    )
     rows = best_chunk(target, chunks, chunks.c.distance, chunks.c.distance).subquery("exact_best")
     order = [rows.c.distance, *target.key_of(rows)]
     return select(*rows.c).order_by(*order).limit(query.candidates).cte("exact_row")
@@ -70,21 +72,11 @@ def _settings(target: Target, query: Query, candidates: int) -> CTE:
     Without them an HNSW scan ends silently after 40 rows, whatever the LIMIT says. The space is
     checked here too: a query embedded by another model is refused.
     """
-    ef_search = str(min(max(candidates, 40), MOST_EF_SEARCH))
+    ef_search = query.tuning.ef_search or min(max(candidates, 40), MOST_EF_SEARCH)
     return select(
-        func.set_config("hnsw.ef_search", ef_search, True).label("ef_search"),
+        func.set_config("hnsw.ef_search", str(ef_search), True).label("ef_search"),
         func.set_config("hnsw.iterative_scan", "relaxed_order", True).label("iterative_scan"),
+        func.set_config("ivfflat.probes", str(query.tuning.probes), True).label("probes"),
+        func.set_config("ivfflat.iterative_scan", "relaxed_order", True).label("more_probes"),
         func.embedsql.require_space(target.index, query.space, target.generation).label("space"),
     ).cte("settings")
-
-
-def _distance(target: Target, query: Query) -> ColumnElement[Any]:
-    """Cosine distance, in the very form that the vector index serves.
-
-    The vector goes as text and is cast to the column's own type: another type would cost the
-    index, and every driver can send text.
-    """
-    column = target.chunk.c.embedding
-    vector = cast(literal(query.vector_text, Text), column.type)
-    distance: ColumnElement[Any] = column.cosine_distance(vector)
-    return distance

@@ -1,19 +1,17 @@
-"""Lanes to one ranking.
-
-Reciprocal rank fusion: Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms
-Condorcet and individual Rank Learning Methods" (2009). Ranks count from 1.
-"""
+"""Lanes to one ranking."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import CTE, Double, Float, Integer, Text, and_, cast, func, null, select
+from sqlalchemy import CTE, Float, Integer, Text, and_, cast, func, null, select, true
 from sqlalchemy.sql import ColumnElement
 
 from embedsql.search.dense import dense_lane
-from embedsql.search.lexical import lexical_lane
+from embedsql.search.distance import distance, similarity
+from embedsql.search.lexical import bm25, lexical_lane, question_of
 from embedsql.search.query import Query
+from embedsql.search.scores import fused_score
 from embedsql.search.target import Target
 
 
@@ -21,27 +19,28 @@ def ranked_rows(target: Target, query: Query) -> CTE:
     """The lanes' rows with one score. What a lane does not know of a row is null.
 
     Columns: the key, ``chunk_seq``, ``score``, ``dense_rank``, ``similarity``, ``lexical_rank``,
-    ``lexical_score``, ``strategy``.
+    ``bm25``, ``strategy``.
     """
     if query.mode == "dense":
         return _dense_only(target, dense_lane(target, query))
+    question = question_of(target, query)
+    lexical = lexical_lane(target, query, question)
     if query.mode == "lexical":
-        return _lexical_only(target, lexical_lane(target, query))
-    return _reciprocal_rank_fusion(
-        target, query, dense_lane(target, query), lexical_lane(target, query)
-    )
+        return _lexical_only(target, lexical)
+    found = _both_lanes(target, query, lexical)
+    return _fused(target, query, question, found)
 
 
 def _dense_only(target: Target, dense: CTE) -> CTE:
-    similarity = 1 - dense.c.distance
+    near = similarity(target.vectors, dense.c.distance)
     return select(
         *target.key_of(dense),
         dense.c.chunk_seq,
-        similarity.label("score"),
+        near.label("score"),
         dense.c.rank.label("dense_rank"),
-        similarity.label("similarity"),
+        near.label("similarity"),
         cast(null(), Integer).label("lexical_rank"),
-        cast(null(), Float).label("lexical_score"),
+        cast(null(), Float).label("bm25"),
         dense.c.strategy,
     ).cte("ranked")
 
@@ -50,18 +49,19 @@ def _lexical_only(target: Target, lexical: CTE) -> CTE:
     return select(
         *target.key_of(lexical),
         lexical.c.chunk_seq,
-        cast(lexical.c.score, Double).label("score"),
+        lexical.c.score,
         cast(null(), Integer).label("dense_rank"),
         cast(null(), Float).label("similarity"),
         lexical.c.rank.label("lexical_rank"),
-        lexical.c.score.label("lexical_score"),
+        lexical.c.score.label("bm25"),
         cast(null(), Text).label("strategy"),
     ).cte("ranked")
 
 
-def _reciprocal_rank_fusion(target: Target, query: Query, dense: CTE, lexical: CTE) -> CTE:
+def _both_lanes(target: Target, query: Query, lexical: CTE) -> CTE:
+    """Every row that a lane found, with what each lane knows of it."""
+    dense = dense_lane(target, query)
     pairs = list(zip(target.key_of(dense), target.key_of(lexical), strict=True))
-    tuning = query.tuning
     return (
         select(
             *(
@@ -69,22 +69,49 @@ def _reciprocal_rank_fusion(target: Target, query: Query, dense: CTE, lexical: C
                 for name, (left, right) in zip(target.key_names, pairs, strict=True)
             ),
             func.coalesce(dense.c.chunk_seq, lexical.c.chunk_seq).label("chunk_seq"),
-            (
-                _share(dense.c.rank, tuning.dense_weight, tuning.rrf_k)
-                + _share(lexical.c.rank, tuning.lexical_weight, tuning.rrf_k)
-            ).label("score"),
             dense.c.rank.label("dense_rank"),
-            (1 - dense.c.distance).label("similarity"),
+            similarity(target.vectors, dense.c.distance).label("similarity"),
             lexical.c.rank.label("lexical_rank"),
-            lexical.c.score.label("lexical_score"),
+            lexical.c.score.label("bm25"),
             # the lane's strategy holds for rows that only the other lane found, too
             select(func.max(dense.c.strategy)).scalar_subquery().label("strategy"),
         )
         .select_from(dense)
         .join(lexical, and_(*(left == right for left, right in pairs)), full=True)
-        .cte("ranked")
+        .cte("found")
     )
 
 
-def _share(rank: ColumnElement[Any], weight: float, constant: int) -> ColumnElement[Any]:
-    return func.coalesce(cast(weight, Double) / cast(constant + rank, Double), 0.0)
+def _fused(target: Target, query: Query, question: CTE, found: CTE) -> CTE:
+    known = _completed(target, query, question, found)
+    score = fused_score(target, query, known)
+    columns = [column for column in known.c if column.name != "strategy"]
+    return select(*columns, score.label("score"), known.c.strategy).cte("ranked")
+
+
+def _completed(target: Target, query: Query, question: CTE, found: CTE) -> CTE:
+    """With the score of the lane that did not find a row: both columns sit in its chunks."""
+    chunk = target.chunk
+    pairs = zip(target.key_of(chunk), target.key_of(found), strict=True)
+    best: list[ColumnElement[Any]] = [
+        func.max(similarity(target.vectors, distance(target, query))).label("similarity"),
+        func.max(bm25(chunk, question)).label("bm25"),
+    ]
+    lacking = found.c.dense_rank.is_(None) | found.c.lexical_rank.is_(None)
+    other = (
+        select(*best)
+        .where(*(left == right for left, right in pairs), lacking)
+        .correlate(found)
+        .lateral("other")
+    )
+    kept = [column for column in found.c if column.name not in ("similarity", "bm25")]
+    return (
+        select(
+            *kept,
+            func.coalesce(found.c.similarity, other.c.similarity).label("similarity"),
+            func.coalesce(found.c.bm25, other.c.bm25, 0.0).label("bm25"),
+        )
+        .select_from(found)
+        .join(other, true())
+        .cte("scored_row")
+    )

@@ -13,14 +13,15 @@ from sqlalchemy.sql import ColumnElement
 
 @dataclass(frozen=True)
 class Hit:
-    """How one row was found. A lane that did not find it is ``None``.
+    """How one row was found. Where a lane did not find it, its rank is ``None``; its score is there
+    all the same if the fusion reckons with it.
 
     Attributes:
         score: Larger is better; comparable within one result only.
         dense_rank: Rank in the dense lane, from 1.
         similarity: Cosine similarity of its nearest chunk, -1 to 1.
         lexical_rank: Rank in the lexical lane, from 1.
-        lexical_score: Its score there.
+        bm25: The BM25 score of its best chunk.
         chunk_seq: The chunk it was found by.
         snippet: The beginning of that chunk.
         strategy: How the dense lane was served: ``ann`` (approximate index) or ``exact``;
@@ -31,7 +32,7 @@ class Hit:
     dense_rank: int | None
     similarity: float | None
     lexical_rank: int | None
-    lexical_score: float | None
+    bm25: float | None
     chunk_seq: int
     snippet: str
     strategy: str | None

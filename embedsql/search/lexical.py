@@ -1,46 +1,173 @@
-"""The lexical lane: the rows whose words match; any word of the query may."""
+"""The lexical lane: the rows with the best BM25 scores; any word of the query may match.
+
+MaxScore in one statement: the rarest terms (the probe) choose candidates; a second stage looks
+at what else could score above the k-th of these, which is often nothing. The result is exact.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import CTE, Text, cast, func, literal, literal_column, select
-from sqlalchemy.dialects.postgresql import REGCONFIG
-from sqlalchemy.sql import ColumnElement
+from typing import Any
 
-from embedsql.errors import QueryError
+from sqlalchemy import (
+    CTE,
+    Double,
+    Text,
+    case,
+    cast,
+    column,
+    exists,
+    false,
+    func,
+    literal,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql.selectable import FromClause
+
 from embedsql.search.collapse import best_chunk
 from embedsql.search.query import Query
 from embedsql.search.target import Target
 
-# divides the rank by 1 + the logarithm of the chunk's length
-LENGTH_NORMALIZATION: ColumnElement[int] = literal_column("1")
+# chunks that a stage hands on for each row asked for, since several may be of one row
+OVERSAMPLE = 4
 
 
-def lexical_lane(target: Target, query: Query) -> CTE:
-    """Columns: the key, ``chunk_seq``, ``score``, ``rank`` from 1.
+def question_of(target: Target, query: Query) -> CTE:
+    """The query as BM25 asks it: one line, see ``embedsql.bm25_question``.
 
     Raises:
         QueryError: The index has no lexical lane.
     """
-    if target.lexical is None:
-        raise QueryError(f"the index {target.index!r} was made without a lexical lane")
-    configuration = '"' + target.lexical.replace('"', '""') + '"'
-    words = select(
-        func.embedsql.any_term_query(
-            cast(literal(configuration, Text), REGCONFIG), literal(query.text, Text)
-        )
-    ).scalar_subquery()
-    chunk = target.chunk
-    score = func.ts_rank(chunk.c.lexemes, words, LENGTH_NORMALIZATION).label("score")
-    chunks = (
-        target.chunks_of_source(query, score)
-        .where(chunk.c.lexemes.op("@@")(words))
-        .subquery("matching_chunk")
+    asked = func.embedsql.bm25_question(
+        target.index,
+        target.configuration(),
+        literal(query.text, Text),
+        _depth(query),
+        target.generation,
+    ).table_valued(
+        "weights",
+        column("terms", ARRAY(Text)),
+        column("bounds", ARRAY(Double)),
+        "probed",
+        "probe",
+        "required",
+        name="asked",
     )
-    rows = best_chunk(target, chunks, chunks.c.score.desc(), chunks.c.score).subquery("matching")
-    order = [rows.c.score.desc(), *target.key_of(rows)]
+    # Names the source before any chunk is read, so that a search locks tables in the order in
+    # which a TRUNCATE of the source does.
+    source_first = ~exists(select(1).select_from(target.source.entity).where(false()))
+    return select(*asked.c).where(source_first).cte("question").prefix_with("MATERIALIZED")
+
+
+def lexical_lane(target: Target, query: Query, question: CTE) -> CTE:
+    """Columns: the key, ``chunk_seq``, ``score``, ``rank`` from 1."""
+    depth = _depth(query)
+    most = depth * OVERSAMPLE
+    probe = select(question.c.probe).scalar_subquery()
+    probed = _best_matches(target, query, question, probe, most).cte("probed")
+    beyond = (
+        select(
+            func.embedsql.bm25_beyond(
+                question.c.terms,
+                question.c.bounds,
+                question.c.probed,
+                question.c.required,
+                func.coalesce(_score_at(target, probed, depth), 0.0),
+            ).label("matched")
+        )
+        .cte("beyond")
+        .prefix_with("MATERIALIZED")
+    )
+    matched = select(beyond.c.matched).scalar_subquery()
+    others = _best_matches(target, query, question, matched, most).cte("others")
+    near = union_all(select(*probed.c), select(*others.c)).subquery("near")
+    rows = best_chunk(target, near, near.c.score.desc(), near.c.score).cte("near_match")
+    short = _is_short(target, rows, (probed, others), depth, most)
+    all_rows = _every_match(target, query, question, only_if=short)
+    found = union_all(select(*rows.c).where(~short), select(*all_rows.c).where(short)).subquery(
+        "matching"
+    )
+    order = [found.c.score.desc(), *target.key_of(found)]
     return (
-        select(*rows.c, func.row_number().over(order_by=order).label("rank"))
+        select(*found.c, func.row_number().over(order_by=order).label("rank"))
         .order_by(*order)
-        .limit(query.candidates)
+        .limit(depth)
         .cte("lexical")
     )
+
+
+def bm25(chunk: FromClause, question: CTE) -> ColumnElement[Any]:
+    """The score of a chunk; 0 where no term matches."""
+    weights = select(question.c.weights).scalar_subquery()
+    return cast(-chunk.c.terms.op("<#>", return_type=Double())(weights), Double)
+
+
+def _depth(query: Query) -> int:
+    """Rows that the lane is asked for: no more than are shown where it is the only one."""
+    return query.candidates if query.uses_dense else query.limit
+
+
+def _best_matches(
+    target: Target, query: Query, question: CTE, matched: ColumnElement[Any], most: int
+) -> Any:
+    """The best chunks that match, of rows that pass the filters.
+
+    The source is looked up chunk by chunk, best first, until there are enough: LATERAL with a
+    LIMIT, since a planner that thinks little of the matches would join them all before.
+    """
+    chunk = target.chunk
+    score = bm25(chunk, question).label("score")
+    order = [score.desc(), *target.key_of(chunk), chunk.c.chunk_seq]
+    matching = (
+        select(*target.key_of(chunk), chunk.c.chunk_seq, score)
+        .where(chunk.c.lexemes.op("@@")(matched))
+        .order_by(*order)
+        .subquery("scored")
+    )
+    row = target.row_of(matching, query).lateral("found")
+    best = [matching.c.score.desc(), *target.key_of(matching), matching.c.chunk_seq]
+    return select(*matching.c).select_from(matching).join(row, true()).order_by(*best).limit(most)
+
+
+def _score_at(target: Target, chunks: CTE, place: int) -> Any:
+    """The score of the row at ``place``; null where there are fewer."""
+    best = (
+        select(func.max(chunks.c.score).label("score"))
+        .group_by(*target.key_of(chunks))
+        .subquery("row_score")
+    )
+    return (
+        select(best.c.score).order_by(best.c.score.desc()).offset(place - 1).limit(1)
+    ).scalar_subquery()
+
+
+def _is_short(
+    target: Target, rows: CTE, stages: tuple[CTE, ...], depth: int, most: int
+) -> ColumnElement[bool]:
+    """Whether a stage that was cut, since rows have many chunks, may have lost one of the best."""
+    cut = []
+    for stage in stages:
+        last = case((func.count() == most, func.min(stage.c.score)), else_=0.0)
+        cut.append(select(last).select_from(stage).scalar_subquery())
+    return func.coalesce(_score_at(target, rows, depth), 0.0) < func.greatest(*cut)
+
+
+def _every_match(
+    target: Target, query: Query, question: CTE, *, only_if: ColumnElement[bool]
+) -> CTE:
+    """Every chunk that matches, collapsed to rows; nothing is read unless ``only_if`` holds."""
+    matched = select(
+        func.embedsql.bm25_beyond(question.c.terms, question.c.bounds, 0, question.c.required, 0.0)
+    ).scalar_subquery()
+    score = bm25(target.chunk, question).label("score")
+    chunks = (
+        target.chunks_of_source(query, score)
+        .where(target.chunk.c.lexemes.op("@@")(matched), only_if)
+        .subquery("matching_chunk")
+    )
+    rows = best_chunk(target, chunks, chunks.c.score.desc(), chunks.c.score).subquery("every")
+    order = [rows.c.score.desc(), *target.key_of(rows)]
+    return select(*rows.c).order_by(*order).limit(_depth(query)).cte("every_match")

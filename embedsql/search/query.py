@@ -11,10 +11,12 @@ import numpy as np
 from sqlalchemy.sql import ColumnElement
 
 from embedsql.errors import QueryError
+from embedsql.search.words import clean_text, has_operators
 
 Mode = Literal["hybrid", "dense", "lexical"]
+Fusion = Literal["calibrated", "rrf", "convex"]
 
-MOST_CHARACTERS = 10_000
+MOST_CHARACTERS = 1 << 20
 MOST_ROWS = 1000
 
 
@@ -25,24 +27,50 @@ class SearchTuning:
     Attributes:
         candidates: Rows that each lane hands to fusion. Defaults to 100, or the limit if larger.
         oversample: Chunks looked at for each candidate row, since several chunks may be of one
-            row. Defaults to 2.
+            row, and a quantized index knows their order roughly. Defaults to 2.
+        ef_search: Length of the list that a search of an HNSW index keeps, 1 to 1000. ``None``: as
+            many as there are chunks to look at.
+        probes: Lists of an IVFFlat index that are searched. Defaults to 20.
+        fusion: How two lanes become one ranking. ``calibrated``: the similarity in deviations from
+            that of two chunks taken at random, plus the saturated BM25 score; it depends on the row
+            alone. ``rrf``: reciprocal ranks. ``convex``: both scores stretched to 0 to 1.
         rrf_k: The constant of reciprocal rank fusion. Defaults to 60.
+        saturation: The BM25 score that counts half, in the calibrated fusion. Defaults to 20.
         dense_weight: Weight of the dense lane in the fusion. Defaults to 1.
-        lexical_weight: Weight of the lexical lane. Defaults to 1.
+        lexical_weight: Weight of the lexical lane. ``None``: 4 in the calibrated fusion, else 1.
     """
 
     candidates: int = 100
     oversample: int = 2
+    ef_search: int | None = None
+    probes: int = 20
+    fusion: Fusion = "calibrated"
     rrf_k: int = 60
+    saturation: float = 20.0
     dense_weight: float = 1.0
-    lexical_weight: float = 1.0
+    lexical_weight: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.candidates <= 10 * MOST_ROWS or not 1 <= self.oversample <= 100:
             raise QueryError("a search takes 1 to 10,000 candidates, oversampled 1 to 100 times")
-        weights = (self.dense_weight, self.lexical_weight)
+        if self.ef_search is not None and not 1 <= self.ef_search <= 1000:
+            raise QueryError("ef_search must be 1 to 1000")
+        if not 1 <= self.probes <= 32768:
+            raise QueryError("probes must be 1 to 32768")
+        if self.fusion not in get_args(Fusion):
+            raise QueryError(f"no such fusion: {self.fusion!r}; take {', '.join(get_args(Fusion))}")
+        weights = (self.dense_weight, self.lexical_share)
+        if not (math.isfinite(self.saturation) and self.saturation > 0):
+            raise QueryError("the saturation must be a number above 0")
         if self.rrf_k < 0 or not all(math.isfinite(one) and one >= 0 for one in weights):
             raise QueryError("rrf_k and the lanes' weights must be numbers from 0 up")
+
+    @property
+    def lexical_share(self) -> float:
+        """The lexical lane's weight."""
+        if self.lexical_weight is not None:
+            return self.lexical_weight
+        return 4.0 if self.fusion == "calibrated" else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +105,7 @@ class Query:
         if not 1 <= self.limit <= MOST_ROWS:
             raise QueryError(f"the limit must be 1 to {MOST_ROWS} rows, not {self.limit}")
         if self.text is not None:
-            check_text(self.text)
+            object.__setattr__(self, "text", checked_text(self.text))
         if self.uses_lexical and self.text is None:
             raise QueryError(f"a {self.mode} search needs the query's text")
         if self.uses_dense and self.vector is None:
@@ -94,9 +122,19 @@ class Query:
         return self.mode != "dense"
 
     @property
+    def has_operators(self) -> bool:
+        """Whether the text may ask for phrases, required or excluded words."""
+        return self.text is not None and has_operators(self.text)
+
+    @property
     def candidates(self) -> int:
         """Rows that each lane hands on."""
         return max(self.tuning.candidates, self.limit)
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the vector."""
+        return 0 if self.vector is None else len(self.vector)
 
     @property
     def vector_text(self) -> str:
@@ -104,12 +142,13 @@ class Query:
         return vector_text(self.vector if self.vector is not None else ())
 
 
-def check_text(text: str) -> None:
-    """Refuse a query text that cannot be searched for.
+def checked_text(text: str) -> str:
+    """A query's text as it can be searched for: without NUL and lone surrogates.
 
     Raises:
-        QueryError: Empty, too long, or not encodable.
+        QueryError: Empty, or too long.
     """
+    text = clean_text(text)
     if not text.strip():
         raise QueryError("the query is empty")
     if len(text) > MOST_CHARACTERS:
@@ -117,14 +156,7 @@ def check_text(text: str) -> None:
             f"the query has {len(text):,} characters; {MOST_CHARACTERS:,} is the most. Search "
             "with a passage of it"
         )
-    if "\0" in text:
-        raise QueryError("the query contains a NUL character, which PostgreSQL cannot read")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise QueryError(
-            f"the query contains a lone surrogate at position {error.start}: it is not valid text"
-        ) from error
+    return text
 
 
 def vector_text(vector: Sequence[float] | Any) -> str:

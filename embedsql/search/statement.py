@@ -28,7 +28,7 @@ def search_statement(target: Target, query: Query) -> Select[Any]:
         ranked.c.dense_rank,
         ranked.c.similarity,
         ranked.c.lexical_rank,
-        ranked.c.lexical_score,
+        ranked.c.bm25,
         ranked.c.chunk_seq,
         func.left(chunk.c.chunk, SNIPPET_CHARACTERS).label("snippet"),
         ranked.c.strategy,

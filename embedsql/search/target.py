@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Select, Table, and_, select
+from sqlalchemy import Select, Table, Text, and_, cast, func, literal, not_, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import REGCONFIG
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.selectable import FromClause
 
+from embedsql.errors import QueryError
 from embedsql.naming import key_columns
 from embedsql.search.query import Query
-from embedsql.spec import Quantization
 from embedsql.tables import Source, chunk_table
+from embedsql.vectors import VectorForm
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,14 +29,14 @@ class Target:
     Attributes:
         index: The index's name.
         source: Its source.
-        quantization: How its vectors are stored.
+        vectors: How its vectors are stored and indexed.
         lexical: Its text-search configuration; ``None``: no lexical lane.
         generation: The generation that is read. ``None``: the one that serves.
     """
 
     index: str
     source: Source
-    quantization: Quantization = "none"
+    vectors: VectorForm = field(default_factory=VectorForm)
     lexical: str | None = "english"
     generation: int | None = None
 
@@ -41,7 +44,7 @@ class Target:
     def chunk(self) -> Table:
         """The view of its chunks."""
         types = [column.type for column in self.source.table.primary_key.columns]
-        return chunk_table(self.index, types, self.quantization, self.generation)
+        return chunk_table(self.index, types, self.vectors, self.generation)
 
     @property
     def key_names(self) -> list[str]:
@@ -68,5 +71,54 @@ class Target:
             select(*self.key_of(self.chunk), self.chunk.c.chunk_seq, *columns)
             .select_from(self.source.entity)
             .join(self.chunk, self.is_row_of(self.chunk))
-            .where(*query.where)
+            .where(*query.where, *self.asked_of(self.source.key, query))
+        )
+
+    def row_of(self, chunks: FromClause, query: Query) -> Select[Any]:
+        """One line where the source row of a line of ``chunks`` passes the filters."""
+        own = self.key_of(chunks)
+        return (
+            select(literal(1).label("there"))
+            .select_from(self.source.entity)
+            .where(self.is_row_of(chunks), *query.where, *self.asked_of(own, query))
+            .limit(1)
+            .correlate(chunks)
+        )
+
+    def configuration(self) -> ColumnElement[Any]:
+        """The declared text-search configuration.
+
+        Raises:
+            QueryError: The index has no lexical lane.
+        """
+        if self.lexical is None:
+            raise QueryError(f"the index {self.index!r} was made without a lexical lane")
+        quoted = '"' + self.lexical.replace('"', '""') + '"'
+        return cast(literal(quoted, Text), REGCONFIG)
+
+    def asked_of(
+        self, key: Sequence[ColumnElement[Any]], query: Query
+    ) -> Sequence[ColumnElement[bool]]:
+        """Whether a row has what the query's text requires and nothing that it excludes.
+
+        ``NOT IN``, twice for what is required, since PostgreSQL turns no ``NOT IN`` into a join,
+        which would cost the dense lane its index.
+        """
+        if self.lexical is None or not query.has_operators:
+            return ()
+        asked = func.embedsql.read_question(
+            self.index, self.configuration(), literal(query.text, Text), self.generation
+        ).table_valued("required", "excluded", name="asked")
+        required = select(asked.c.required).scalar_subquery()
+        excluded = select(asked.c.excluded).scalar_subquery()
+        row = key[0] if len(key) == 1 else tuple_(*key)
+        chunk = self.chunk.alias("asked_chunk")
+
+        def matching(asked_words: Any) -> Any:
+            found = select(*self.key_of(chunk)).where(chunk.c.lexemes.op("@@")(asked_words))
+            return found.correlate(None)
+
+        return (
+            row.not_in(matching(excluded)),
+            or_(required.is_(None), not_(row.not_in(matching(required)))),
         )

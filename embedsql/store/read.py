@@ -68,7 +68,7 @@ class Texts:
             key_match=slots.key_match("s", "c"),
             row=slots.row,
         )
-        self._reusable = sqlfile.statement(__package__, "reusable.sql", chunk=slots.chunk)
+        self._reusable = sqlfile.statement(__package__, "reusable.sql", chunk_view=slots.chunk_view)
 
     def read(self, connection: psycopg.Connection, batch: Batch) -> list[SourceText]:
         """The current texts of the batch's rows, in batch order; none of a row that is gone."""

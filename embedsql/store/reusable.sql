@@ -1,2 +1,2 @@
-SELECT DISTINCT ON (content_hash) content_hash, embedding FROM {chunk}
-WHERE content_hash = ANY (%(hashes)b)
+SELECT DISTINCT ON (content_hash) content_hash, embedding FROM {chunk_view}
+WHERE content_hash = ANY (%(hashes)b) AND embedding IS NOT NULL

@@ -1,11 +1,23 @@
+WITH made AS MATERIALIZED (
+    SELECT k.*, {lexemes} AS lexemes
+    FROM unnest({key_parameters}, %(chunk_seqs)b::int[], %(starts)b::int[], %(content_hashes)b::bytea[],
+        %(texts)b::text[], %(headings)b::text[], %(titled)b::int[], %(embeddings)b::{vector_array})
+        AS k ({key_columns}, chunk_seq, start_offset, content_hash, chunk, heading, titled, embedding)
+), average AS MATERIALIZED (
+    -- until it is known, that of this batch
+    SELECT greatest(1, coalesce(
+        (SELECT average_length FROM embedsql.semantic_index WHERE name = {name} AND generation = {generation}),
+        (SELECT avg(embedsql.text_length(lexemes)) FROM made))) AS length
+), kept AS (
+    UPDATE embedsql.semantic_index AS i SET average_length = average.length FROM average
+    WHERE i.name = {name} AND i.generation = {generation} AND i.average_length IS NULL
+)
 INSERT INTO {chunk} AS c
-    ({key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, embedding)
-SELECT {key_columns}, chunk_seq, start_offset, content_hash, chunk, {lexemes}, embedding
-FROM unnest({key_parameters}, %(chunk_seqs)b::int[], %(starts)b::int[], %(content_hashes)b::bytea[],
-    %(texts)b::text[], %(headings)b::text[], %(embeddings)b::{vector_array})
-    AS k ({key_columns}, chunk_seq, start_offset, content_hash, chunk, heading, embedding)
+    ({key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, terms{vector_columns})
+SELECT {key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, {terms}{vector_values}
+FROM average, made AS k {vector_from}
 ON CONFLICT ({key_columns}, chunk_seq) DO UPDATE
     SET start_offset = EXCLUDED.start_offset, content_hash = EXCLUDED.content_hash,
-        chunk = EXCLUDED.chunk, lexemes = EXCLUDED.lexemes, embedding = EXCLUDED.embedding
-    WHERE (c.content_hash, c.start_offset, c.chunk)
-        IS DISTINCT FROM (EXCLUDED.content_hash, EXCLUDED.start_offset, EXCLUDED.chunk)
+        chunk = EXCLUDED.chunk, lexemes = EXCLUDED.lexemes, terms = EXCLUDED.terms{vector_updated}
+    WHERE (c.content_hash, c.start_offset, c.chunk, c.lexemes)
+        IS DISTINCT FROM (EXCLUDED.content_hash, EXCLUDED.start_offset, EXCLUDED.chunk, EXCLUDED.lexemes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 from embedsql.store.arrays import VectorArray
+from embedsql.store.column import VectorColumn
+from embedsql.store.keys import keys_at
+from embedsql.vector_slots import VectorSlots
 
 # Not to wait for the disk: should the server crash, vectors and acknowledgement are lost together,
 # and the log still holds the keys.
@@ -55,12 +59,21 @@ class EmbeddedRow:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why one claimed row could not be embedded. Holds no text of the row."""
+    """Why one claimed row could not be embedded. Holds no text of the row.
+
+    Attributes:
+        place: Position of its key in the batch.
+        permanent: Whether another attempt is no use.
+        error_class: The error's name.
+        error: What it said.
+        counts: Whether it counts as one of the row's attempts.
+    """
 
     place: int
     permanent: bool
     error_class: str
     error: str
+    counts: bool = True
 
 
 @dataclass(frozen=True)
@@ -89,9 +102,28 @@ class Vectors:
         self._save_rows = _filled("save_rows.sql", slots)
         self._delete_surplus = _filled("delete_surplus.sql", slots)
         self._save_chunks = _filled("save_chunks.sql", slots)
+        self._note_configurations = (
+            None
+            if index.spec.lexical_column is None
+            else sqlfile.statement(
+                __package__,
+                "note_configurations.sql",
+                key_parameters=slots.key_parameters,
+                key_columns=slots.key_columns,
+                source=slots.source,
+                key_match=slots.key_match("s", "k"),
+                lexical_column=sqlfile.identifier(index.spec.lexical_column),
+                name=sqlfile.literal(index.spec.name),
+                generation=sqlfile.literal(index.generation),
+            )
+        )
         self._acknowledge = _filled("acknowledge.sql", slots)
         self._log_keys = _filled("log_keys.sql", slots)
         self._park = _filled("park.sql", slots)
+        self._type = index.spec.vectors.stored_as
+        self._column = None
+        if index.spec.storage == "column":
+            self._column = VectorColumn(partial(_filled, slots=slots), self._type)
 
     def write(
         self,
@@ -114,15 +146,30 @@ class Vectors:
             # the other way round, the two could deadlock.
             connection.execute(self._lock, {})
             log.fence(connection, batch)
+            rows, locked_away = self._lock_rows(connection, batch, rows)
             outcome = self._save(connection, batch, rows)
-            settled = {place for place, what in outcome.items() if what != "failed"}
-            lost = [failure for failure in failures if failure.place not in settled]
+            settled = set(outcome)
+            lost = [one for one in (*failures, *locked_away) if one.place not in settled]
             self._park_failures(connection, batch, lost)
             self._log_unsettled(connection, batch, settled | {one.place for one in lost})
         kinds = list(outcome.values())
         saved, gone = kinds.count("saved") + kinds.count("older"), kinds.count("gone")
         changed = len(batch.keys) - saved - gone - len(lost)
         return Outcome(saved, gone, changed, len(lost))
+
+    def _lock_rows(
+        self, connection: psycopg.Connection, batch: Batch, rows: Sequence[EmbeddedRow]
+    ) -> tuple[Sequence[EmbeddedRow], Sequence[Failure]]:
+        """Where the source holds the vectors: lock its rows, and set aside those that are held."""
+        if self._column is None or not rows:
+            return rows, ()
+        locked = self._column.lock(connection, batch)
+        held = [
+            Failure(row.place, False, "RowLocked", "another transaction holds the row", False)
+            for row in rows
+            if row.place not in locked
+        ]
+        return [row for row in rows if row.place in locked], held
 
     def _save(
         self, connection: psycopg.Connection, batch: Batch, rows: Sequence[EmbeddedRow]
@@ -152,10 +199,12 @@ class Vectors:
         gone: Sequence[int],
     ) -> None:
         rewritten = [row for row in saved if row.chunks is not None]
+        if self._column is not None:
+            self._column.save(connection, batch, rewritten)
         places = [row.place for row in rewritten] + list(gone)
         if places:
             counts = [row.chunk_count for row in rewritten] + [0] * len(gone)
-            surplus = {**_keys_at(batch, places), "chunk_counts": counts}
+            surplus = {**keys_at(batch, places), "chunk_counts": counts}
             connection.execute(self._delete_surplus, surplus)
         chunks = [
             (row.place, sequence, embedded)
@@ -164,17 +213,19 @@ class Vectors:
         ]
         if not chunks:
             return
-        kind = "vector" if self._index.spec.quantization == "none" else "halfvec"
         values: dict[str, Any] = {
-            **_keys_at(batch, [place for place, _, _ in chunks]),
+            **keys_at(batch, [place for place, _, _ in chunks]),
             "chunk_seqs": [sequence for _, sequence, _ in chunks],
             "starts": [embedded.chunk.start for _, _, embedded in chunks],
             "content_hashes": [embedded.content_hash for _, _, embedded in chunks],
             "texts": [embedded.chunk.text for _, _, embedded in chunks],
             "headings": [embedded.chunk.heading for _, _, embedded in chunks],
-            "embeddings": VectorArray(np.stack([one.vector for _, _, one in chunks]), kind),
+            "titled": [embedded.chunk.titled for _, _, embedded in chunks],
+            "embeddings": VectorArray(np.stack([one.vector for _, _, one in chunks]), self._type),
         }
         connection.execute(self._save_chunks, values)
+        if self._note_configurations is not None:
+            connection.execute(self._note_configurations, values)
 
     def _acknowledge_keys(
         self, connection: psycopg.Connection, batch: Batch, places: Sequence[int]
@@ -182,7 +233,7 @@ class Vectors:
         if not places:
             return
         values = {
-            **_keys_at(batch, places),
+            **keys_at(batch, places),
             "versions": [batch.versions[place] for place in places],
             "seqs": list(batch.seqs),
             "index_id": self._index.index_id,
@@ -199,7 +250,7 @@ class Vectors:
             if version == 0 and place not in settled
         ]
         if left:
-            connection.execute(self._log_keys, _keys_at(batch, left))
+            connection.execute(self._log_keys, keys_at(batch, left))
 
     def _park_failures(
         self, connection: psycopg.Connection, batch: Batch, failures: Sequence[Failure]
@@ -208,9 +259,10 @@ class Vectors:
             return
         places = [failure.place for failure in failures]
         values = {
-            **_keys_at(batch, places),
+            **keys_at(batch, places),
             "versions": [batch.versions[place] for place in places],
             "permanent": [failure.permanent for failure in failures],
+            "counted": [failure.counts for failure in failures],
             "classes": [failure.error_class for failure in failures],
             "errors": [_storable(failure.error) for failure in failures],
             "seqs": list(batch.seqs),
@@ -224,13 +276,8 @@ def _storable(error: str) -> str:
     return error[:1000].replace("\0", "").encode("utf-8", "replace").decode()
 
 
-def _keys_at(batch: Batch, places: Sequence[int]) -> dict[str, list[Any]]:
-    return {
-        name: [values[place] for place in places] for name, values in batch.key_arrays().items()
-    }
-
-
 def _filled(name: str, slots: Slots) -> sql.Composed:
+    vector = VectorSlots(slots)
     return sqlfile.statement(
         __package__,
         name,
@@ -248,5 +295,13 @@ def _filled(name: str, slots: Slots) -> sql.Composed:
         key_match=slots.key_match("s", "c"),
         key_json=slots.key_json,
         lexemes=slots.lexemes_expression,
-        vector_array=sqlfile.raw(slots.spec.vector_type.partition("(")[0] + "[]"),
+        terms=slots.terms_expression,
+        name=sqlfile.literal(slots.spec.name),
+        generation=sqlfile.literal(slots.names.generation),
+        vector_array=sqlfile.raw(f"{slots.spec.vectors.stored_as}[]"),
+        vector_columns=vector.saved_columns,
+        vector_values=vector.saved_values,
+        vector_from=vector.saved_from,
+        vector_updated=vector.updated,
+        column=vector.column,
     )

@@ -11,6 +11,7 @@ from embedsql import sqlfile
 from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
+from embedsql.vector_slots import VectorSlots
 
 _file = partial(sqlfile.statement, __name__)
 
@@ -56,6 +57,7 @@ def verify_index(
         repair: Log again what is wrong and not logged yet, for a worker to mend.
     """
     slots, inputs = Slots(index.spec, index.names), Inputs(index.spec)
+    vector = VectorSlots(slots)
     findings = _file(
         "findings.sql",
         source=slots.source,
@@ -63,7 +65,9 @@ def verify_index(
         input_hash=inputs.hash,
         blank=inputs.blank,
         key_columns=slots.key_columns,
-        chunk=slots.chunk,
+        chunk_key=slots.own_key_of("c"),
+        has_vector=vector.present,
+        chunk_and_vector=vector.outer_from,
         row=slots.row,
     )
     fill = {

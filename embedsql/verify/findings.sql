@@ -2,7 +2,8 @@
 WITH expected AS (
     SELECT {source_key_as_own}, {input_hash} AS input_hash, {blank} AS blank FROM {source} AS s
 ), stored AS (
-    SELECT {key_columns}, count(*) AS chunks FROM {chunk} GROUP BY {key_columns}
+    SELECT {chunk_key}, count(*) FILTER (WHERE {has_vector}) AS chunks FROM {chunk_and_vector}
+    GROUP BY {chunk_key}
 ), compared AS (
     SELECT {key_columns}, e.input_hash IS NOT NULL AS in_source, coalesce(e.blank, true) AS blank,
            coalesce(s.chunks, 0) AS chunks, r.version IS NOT NULL AS in_rows,

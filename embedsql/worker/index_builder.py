@@ -1,111 +1,31 @@
-"""The approximate vector index of a semantic index: built once its rows are embedded.
-
-Filling a live HNSW index row by row is 4 to 12 times slower than building it afterwards; until
-then a search is exact.
-"""
+"""A thread that builds the approximate indexes of what the worker has embedded."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import psycopg
-from psycopg import sql
 
-from embedsql import ddl, sqlfile
+from embedsql.calibration import calibrate_if_due
 from embedsql.registry import RegisteredIndex
-
-log = logging.getLogger(__name__)
+from embedsql.vector_index import BuildState, ensure_vector_index
 
 LOOK_SECONDS = 60.0
 
-# while a concurrent build runs, its index looks like the INVALID leftover of a failed one
-_STATE = """
-SELECT i.indisvalid, EXISTS (
-    SELECT FROM pg_catalog.pg_stat_progress_create_index AS p WHERE p.index_relid = i.indexrelid
-)
-FROM pg_catalog.pg_index AS i WHERE i.indexrelid = pg_catalog.to_regclass(%s)
-"""
 
-_BUILDS = """
-SELECT c.relname::text, p.phase, greatest(p.tuples_done, p.blocks_done),
-       greatest(p.tuples_total, p.blocks_total)
-FROM pg_catalog.pg_stat_progress_create_index AS p JOIN pg_catalog.pg_class AS c ON c.oid = p.relid
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname = 'embedsql' AND p.datname = current_database()
-"""
+class _Look(NamedTuple):
+    """When an index was looked at, after how many written rows, and what came of it."""
 
-# only who owns a table may index it
-_OWNED = """
-SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE')
-FROM pg_catalog.pg_class AS c WHERE c.oid = pg_catalog.to_regclass(%s)
-"""
-_told: set[tuple[str, str]] = set()  # databases and statements of which the log spoke already
+    at: float
+    written: int
+    found: Future[bool]
 
-
-def ensure_vector_index(connection: psycopg.Connection, index: RegisteredIndex) -> bool:
-    """Build the approximate index if it is not there; an INVALID leftover is replaced.
-
-    A role that does not own the tables goes on without: searches are exact until the owner built
-    it, which the log says once.
-
-    Returns:
-        Whether one was built now.
-    """
-    statement = ddl.vector_index_statement(index.spec, index.names)
-    if statement is None:
-        return False
-    name = sqlfile.kit(index.names.vector_index)
-    found = connection.execute(_STATE, [sqlfile.text(name)]).fetchone()
-    if found is not None and any(found):  # there, or some other worker is at it
-        return False
-    owned = connection.execute(_OWNED, [sqlfile.text(sqlfile.kit(index.names.chunk))]).fetchone()
-    if owned is not None and not owned[0]:
-        _leave_to_owner(connection, index, statement)
-        return False
-    # a build takes as long as it takes, whatever the role's defaults are
-    connection.execute("SET statement_timeout = 0")
-    connection.execute("SET lock_timeout = 0")
-    try:
-        if found is not None:
-            connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(name), {})
-        log.info("building the vector index of %s", index.label)
-        connection.execute(statement.encode())
-    except psycopg.errors.DuplicateTable:  # another worker was faster
-        return False
-    finally:
-        connection.execute("RESET statement_timeout")
-        connection.execute("RESET lock_timeout")
-    return True
-
-
-class Build(NamedTuple):
-    """How far a build is: ``done`` of ``total`` rows or blocks of its phase, 0 where not known."""
-
-    table: str
-    phase: str
-    done: int
-    total: int
-
-
-def builds(connection: psycopg.Connection) -> list[Build]:
-    """The indexes of ours that are being built now, by anybody."""
-    return [Build(*row) for row in connection.execute(_BUILDS).fetchall()]
-
-
-def _leave_to_owner(connection: psycopg.Connection, index: RegisteredIndex, statement: str) -> None:
-    told = (connection.info.dsn, statement)
-    if told not in _told:
-        _told.add(told)
-        log.warning(
-            "searches of %s are exact until the owner of its tables builds the vector index, which "
-            "this role may not: run a worker as the owner once (embedsql worker --drain), or: %s",
-            index.label,
-            " ".join(statement.split()),
-        )
+    def is_outdated(self, written: int) -> bool:
+        """Whether the index waited for rows, and some have come."""
+        return not self.found.result() and written != self.written
 
 
 class IndexBuilder:
@@ -122,7 +42,7 @@ class IndexBuilder:
         self._open_connection = open_connection
         self._woken = woken
         self._connection: psycopg.Connection | None = None
-        self._looks: dict[int, tuple[float, Future[None]]] = {}
+        self._looks: dict[int, _Look] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedsql-builder")
 
     def __enter__(self) -> IndexBuilder:
@@ -135,32 +55,45 @@ class IndexBuilder:
             self._connection.cancel_safe()
         self._thread.shutdown()
 
-    def look(self, index: RegisteredIndex) -> None:
+    def look(self, index: RegisteredIndex, written: int) -> None:
         """Have the index built if it is not there; asked again within a minute, do nothing.
+
+        Args:
+            index: The index.
+            written: Rows that were written so far. An index that waits for rows is looked at again
+                after more of them.
 
         Raises:
             psycopg.Error: The look before this one failed.
             ConnectionFailedError: Likewise.
         """
-        now = time.monotonic()
-        last, look = self._looks.get(index.index_id, (-LOOK_SECONDS, None))
-        if look is not None and not look.done():
+        last = self._looks.get(index.index_id)
+        if last is not None and not last.found.done():
             return
-        if look is not None and (error := look.exception()) is not None:
+        if last is not None and (error := last.found.exception()) is not None:
             del self._looks[index.index_id]
             raise error
-        if now - last >= LOOK_SECONDS:
-            self._looks[index.index_id] = (now, self._thread.submit(self._look, index))
+        now = time.monotonic()
+        if last is None or now - last.at >= LOOK_SECONDS or last.is_outdated(written):
+            found = self._thread.submit(self._look, index)
+            self._looks[index.index_id] = _Look(now, written, found)
 
-    def is_settled(self, index: RegisteredIndex) -> bool:
+    def is_settled(self, index: RegisteredIndex, written: int) -> bool:
         """Whether the index was looked at and nothing is being built."""
-        _, look = self._looks.get(index.index_id, (0.0, None))
-        return look is not None and look.done() and look.exception() is None
+        last = self._looks.get(index.index_id)
+        return (
+            last is not None
+            and last.found.done()
+            and last.found.exception() is None
+            and not last.is_outdated(written)
+        )
 
-    def _look(self, index: RegisteredIndex) -> None:
+    def _look(self, index: RegisteredIndex) -> bool:
+        """Returns whether the index is there now, or is not meant to be."""
         try:
             with self._open_connection() as self._connection:
-                ensure_vector_index(self._connection, index)
+                calibrate_if_due(self._connection, index)
+                return ensure_vector_index(self._connection, index) is not BuildState.WAITS
         finally:
             self._connection = None
             self._woken()

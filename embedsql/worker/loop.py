@@ -183,7 +183,8 @@ class Worker:
                 if batch is not None:
                     return self._hand_over(connection, lane, batch, backfill=True)
             return False
-        self._builder.look(index)
+        if not self._leases.batches(lane.change_log):  # else what is sampled and indexed is a part
+            self._builder.look(index, self.report.saved)
         return False
 
     def _hand_over(
@@ -219,7 +220,7 @@ class Worker:
             lane = self._lanes.known(index)
             if lane is None or not lane.change_log.is_empty(connection):
                 return False
-            if not self._builder.is_settled(index):
+            if not self._builder.is_settled(index, self.report.saved):
                 return False
         return True
 

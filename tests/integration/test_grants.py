@@ -58,7 +58,8 @@ def index(connection: psycopg.Connection) -> RegisteredIndex:
     create_article_table(connection)
     connection.execute("CREATE TABLE secret AS SELECT 1 AS n")
     connection.execute("INSERT INTO article (body) VALUES ('amber'), ('birch'), ('cedar')")
-    found = add_index(connection)
+    connection.execute("ALTER TABLE article ADD COLUMN language text DEFAULT 'simple'")
+    found = add_index(connection, lexical_column="language")
     # pgvector's types and functions are in public, too; only the schema is taken away
     for statement in HARDENED:
         connection.execute(statement)
@@ -115,9 +116,10 @@ def search_everything(conninfo: str) -> None:
     try:
         with Session(made) as session:
             for mode in ("dense", "lexical", "hybrid"):
-                rows = session.execute(ARTICLE_SEARCH.search("amber", mode=mode)).all()
-                assert rows[0].id == 1
-                assert rows[0].hit.snippet == "amber"
+                for words in ("amber", "+amber -birch a-1"):
+                    rows = session.execute(ARTICLE_SEARCH.search(words, mode=mode)).all()
+                    assert rows[0].id == 1
+                    assert rows[0].hit.snippet == "amber"
             view = "SELECT id, chunk FROM public.article_search ORDER BY id"
             assert session.connection().exec_driver_sql(view).all()[0] == (1, "amber")
     finally:
@@ -136,7 +138,7 @@ def test_worker_role_embeds_whatever_changes(
     assert missing_grants(connection, index.spec, "worker", index.names, role) == []
     connection.execute("UPDATE embedsql.semantic_index SET backfill_since = now()")
     worker = as_role(database, role)
-    caplog.set_level(logging.WARNING, "embedsql.worker.index_builder")
+    caplog.set_level(logging.WARNING, "embedsql.vector_index")
 
     assert drain(worker).saved == 3
     connection.execute("INSERT INTO article (body) VALUES ('amber'), ('poison')")
@@ -150,7 +152,7 @@ def test_worker_role_embeds_whatever_changes(
     assert drain(worker).saved == 1
     assert verify_all(database).ok
     # what it may not: build the vector index, which is said once
-    said = [record for record in caplog.records if record.name == "embedsql.worker.index_builder"]
+    said = [record for record in caplog.records if record.name == "embedsql.vector_index"]
     assert len(said) == 1
     assert "CREATE INDEX CONCURRENTLY" in said[0].getMessage()
     refused(
@@ -175,7 +177,10 @@ def test_worker_role_embeds_whatever_changes(
 def work_left(connection: psycopg.Connection, round_: int) -> None:
     """A row of each kind of work, none of it held by a worker that failed before."""
     connection.execute("DELETE FROM embedsql.article_search_batch")
-    connection.execute("UPDATE embedsql.semantic_index SET backfill_since = now(), problem = NULL")
+    connection.execute(
+        "UPDATE embedsql.semantic_index SET backfill_since = now(), problem = NULL, "
+        "calibrated_chunks = NULL, average_length = NULL, configurations = NULL"
+    )
     connection.execute("INSERT INTO article (body) VALUES (%s), ('poison')", [f"text {round_}"])
     connection.execute("UPDATE article SET body = %s WHERE id = 1", [f"edit {round_}"])
 

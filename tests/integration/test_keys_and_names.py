@@ -266,6 +266,5 @@ AND relname NOT LIKE ALL
     ('{installation,semantic_index%,bulk_insert,worker,failure,dead_letter,status,model_change}')
 UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal
 UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'embedsql'::regnamespace
-AND proname NOT IN ('any_term_query', 'require_space', 'require_serving', 'require_ready',
-                    'copy_grants', 'drop_generation', 'index_status')
+AND prorettype = 'trigger'::regtype
 """

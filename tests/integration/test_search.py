@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from embedsql import SearchTuning, SemanticIndex
+from embedsql import Hit, SearchTuning, SemanticIndex
 from embedsql.embedders.hashing import HashEmbedder
 from tests.factories import add_index, create_article_table, drain
 
@@ -158,23 +158,63 @@ def test_lexical_search_needs_only_one_of_the_words(
         assert found_ids(session, "the of and", mode="lexical") == []
 
 
-def test_hybrid_search_is_reciprocal_rank_fusion_of_its_lanes(
+def lanes_of(session: Session, query: str) -> dict[str, dict[int, Hit]]:
+    found = {}
+    for mode in ("dense", "lexical"):
+        rows = session.execute(article_search.search(query, mode=mode, limit=100))
+        found[mode] = {article.id: hit for article, hit in rows}
+    return found
+
+
+def test_reciprocal_rank_fusion_adds_the_ranks_of_the_lanes(
     articles: list[str], sqlalchemy_engine: Engine
 ) -> None:
     query = "amber cedar item40"
-    tuning = SearchTuning(lexical_weight=2.0, rrf_k=10)
+    tuning = SearchTuning(fusion="rrf", lexical_weight=2.0, rrf_k=10)
     with Session(sqlalchemy_engine) as session:
-        lanes: dict[str, dict[int, int]] = {}
-        for mode in ("dense", "lexical"):
-            ids = found_ids(session, query, mode=mode, limit=100)
-            lanes[mode] = {id_: rank for rank, id_ in enumerate(ids, 1)}
-        statement = article_search.search(query, limit=15, tuning=tuning)
-        rows = session.execute(statement).all()
+        lanes = lanes_of(session, query)
+        rows = session.execute(article_search.search(query, limit=15, tuning=tuning)).all()
     for article, hit in rows:
         dense, lexical = lanes["dense"].get(article.id), lanes["lexical"].get(article.id)
-        assert (hit.dense_rank, hit.lexical_rank) == (dense, lexical)
-        expected = (1 / (10 + dense) if dense else 0) + (2 / (10 + lexical) if lexical else 0)
+        assert hit.dense_rank == (dense.dense_rank if dense else None)
+        assert hit.lexical_rank == (lexical.lexical_rank if lexical else None)
+        expected = (1 / (10 + hit.dense_rank) if hit.dense_rank else 0) + (
+            2 / (10 + hit.lexical_rank) if hit.lexical_rank else 0
+        )
         assert hit.score == pytest.approx(expected)
+    scores = [(-hit.score, article.id) for article, hit in rows]
+    assert scores == sorted(scores)
+
+
+def test_calibrated_fusion_depends_on_the_row_alone(
+    articles: list[str], sqlalchemy_engine: Engine, connection: psycopg.Connection
+) -> None:
+    row = connection.execute(
+        "SELECT similarity_mean, similarity_deviation FROM embedsql.semantic_index"
+    ).fetchone()
+    assert row is not None
+    mean, deviation = row
+    assert -1 < mean < 1
+    assert deviation > 0
+    query = "amber cedar item40"
+    with Session(sqlalchemy_engine) as session:
+        lanes = lanes_of(session, query)
+        rows = session.execute(article_search.search(query, limit=50)).all()
+        few = SearchTuning(candidates=10)
+        fewer = session.execute(article_search.search(query, limit=10, tuning=few)).all()
+    for article, hit in rows:
+        assert hit.score == pytest.approx(
+            (hit.similarity - mean) / deviation + 4 * hit.bm25 / (hit.bm25 + 20)
+        )
+        if article.id in lanes["dense"]:
+            assert hit.similarity == pytest.approx(lanes["dense"][article.id].similarity)
+        # what only one lane found has its score of the other all the same
+        expected = lanes["lexical"].get(article.id)
+        assert hit.bm25 == pytest.approx(expected.bm25 if expected else 0.0)
+    known = {article.id: hit.score for article, hit in rows}
+    for article, hit in fewer:
+        if article.id in known:
+            assert hit.score == pytest.approx(known[article.id])
     scores = [(-hit.score, article.id) for article, hit in rows]
     assert scores == sorted(scores)
 

@@ -34,6 +34,8 @@ NASTY = [
     "word " * 1900,
     "the of and",
     "\t\n x",
+    "a\0b",
+    "\ud800",
 ]
 
 
@@ -67,7 +69,7 @@ def test_any_text_is_searched_or_refused_as_empty(searcher: RegisteredSearch, te
         searcher.search(text, mode=mode)
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "\u2028\u2029", "a\0b", "\ud800", "y" * 10_001])
+@pytest.mark.parametrize("text", ["", "  \n", "\u2028\u2029", "\0", "y" * 2_000_000])
 def test_impossible_text_is_refused(searcher: RegisteredSearch, text: str) -> None:
     with pytest.raises(QueryError):
         searcher.search(text)

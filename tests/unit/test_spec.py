@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedsql import Chunking, DeclarationError, Hnsw, IndexSpec, KeyColumn
+from embedsql import Chunking, DeclarationError, Hnsw, IndexSpec, Ivfflat, KeyColumn
 from embedsql.spec import DEFAULT_MODEL, check_name, key_from_types
 
 KEY = (KeyColumn("id", "bigint"),)
@@ -59,6 +59,15 @@ def test_vector_type_follows_the_quantization(quantization: str, expected: str) 
         ({"name": ""}, "needs a name"),
         ({"name": "a\0b"}, "NUL"),
         ({"name": "n" * 64}, "63 bytes"),
+        ({"dimensions": 2001}, "at most 2000 dimensions of vector.* quantization 'halfvec'"),
+        ({"dimensions": 4001, "quantization": "halfvec"}, "at most 4000 .* index_dimensions"),
+        ({"dimensions": 64, "index_dimensions": 64}, "fewer than the 64"),
+        ({"quantization": "int8", "stored": "vector"}, "int8 stores codes"),
+        ({"stored": "halfvec"}, "quantization 'halfvec'"),
+        ({"metric": "hamming"}, "no such metric: 'hamming'; take cosine, l2, inner_product"),
+        ({"storage": "column"}, "one vector a row"),
+        ({"storage": "column", "chunking": None, "quantization": "int8"}, "a table of their own"),
+        ({"storage": "column", "chunking": None, "vector_column": "body"}, "the text's"),
     ],
 )
 def test_a_declaration_that_cannot_be_is_refused(changes: dict[str, Any], complaint: str) -> None:
@@ -78,6 +87,11 @@ def test_a_key_named_as_a_view_column_is_refused(column: str) -> None:
         {"dimensions": 2000},
         {"dimensions": 4000, "quantization": "halfvec"},
         {"dimensions": 16_000, "index": "none"},
+        {"dimensions": 16_000, "quantization": "bit"},
+        {"dimensions": 4096, "quantization": "int8"},
+        {"dimensions": 4096, "index_dimensions": 1024},
+        {"dimensions": 2560, "quantization": "halfvec", "index": "ivfflat"},
+        {"storage": "column", "chunking": None},
         {"name": "n" * 63},
         {"name": "Anführung \"mit\" 'Zeichen'"},
     ],
@@ -151,8 +165,10 @@ specs = st.builds(
     base_url=prompts,
     query_prompt=prompts,
     document_prompt=prompts,
-    quantization=st.sampled_from(["none", "halfvec"]),
-    index=st.sampled_from(["hnsw", "none"]),
+    metric=st.sampled_from(["cosine", "l2", "inner_product"]),
+    quantization=st.sampled_from(["none", "halfvec", "bit", "int8"]),
+    index=st.sampled_from(["hnsw", "ivfflat", "none"]),
+    ivfflat=st.builds(Ivfflat, st.none() | st.integers(1, 1000)),
     hnsw=st.builds(Hnsw, m=st.integers(2, 100), ef_construction=st.integers(200, 1000)),
     lexical=st.none() | names,
     chunking=st.none()

@@ -1,0 +1,46 @@
+"""How much memory an approximate index is built in."""
+
+from __future__ import annotations
+
+import psycopg
+
+from embedsql.spec import IndexSpec
+
+_ELEMENT_BYTES = 160  # of a node of the graph, without its vector and its links
+_LINK_BYTES = 16
+
+# as much as the server keeps of its tables in memory is a safe share of the machine
+_SETTINGS = """
+SELECT pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')),
+       pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers'))
+"""
+
+
+def build_memory(spec: IndexSpec, rows: int) -> int:
+    """Bytes in which the whole graph of an HNSW index fits while it is built, or IVFFlat's sample.
+
+    Args:
+        spec: The declaration.
+        rows: Vectors to be indexed.
+    """
+    vector = spec.vectors.indexed_bytes(spec.dimensions)
+    if spec.index == "ivfflat":
+        lists = spec.ivfflat.lists or max(1, rows // 1000)
+        return min(rows, 50 * lists) * (vector + 8) + (8 << 20)
+    # half of a node's links again in the layers above the lowest
+    links = 2 * spec.hnsw.m * _LINK_BYTES * 3 // 2
+    return rows * (vector + links + _ELEMENT_BYTES) + (8 << 20)
+
+
+def set_build_memory(connection: psycopg.Connection, needed: int) -> int:
+    """Let this session build in ``needed`` bytes, or in what the server's size allows.
+
+    Returns:
+        The bytes allowed.
+    """
+    row = connection.execute(_SETTINGS).fetchone()
+    assert row is not None
+    present, shared = row
+    allowed = int(max(present, min(needed, shared)))
+    connection.execute(f"SET maintenance_work_mem = '{allowed >> 10}kB'".encode())
+    return allowed

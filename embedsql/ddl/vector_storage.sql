@@ -1,0 +1,1 @@
+ALTER TABLE {chunk} ALTER COLUMN {stored_column} SET STORAGE {storage};

@@ -1,0 +1,1 @@
+GRANT SELECT ({vector_column}) ON {source} TO {role};

@@ -1,0 +1,1 @@
+GRANT UPDATE ({vector_column}) ON {source} TO {role};

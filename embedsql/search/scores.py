@@ -1,0 +1,69 @@
+"""The score of a row that both lanes tell of.
+
+Reciprocal rank fusion: Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms
+Condorcet and individual Rank Learning Methods" (2009). Ranks count from 1. Convex combination:
+Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval" (2023).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import CTE, Double, Integer, Text, cast, column, func, literal, select, table
+from sqlalchemy.sql import ColumnElement
+
+from embedsql.naming import SCHEMA
+from embedsql.search.query import Query
+from embedsql.search.target import Target
+
+# of two chunks taken at random, where an index has not been calibrated yet
+MEAN, DEVIATION = 0.1, 0.1
+
+_registry = table(
+    "semantic_index",
+    column("name", Text),
+    column("generation", Integer),
+    column("state", Text),
+    column("similarity_mean", Double),
+    column("similarity_deviation", Double),
+    schema=SCHEMA,
+)
+
+
+def fused_score(target: Target, query: Query, rows: CTE) -> ColumnElement[Any]:
+    """The score of each of ``rows``, whose columns are those of both lanes; larger is better."""
+    tuning = query.tuning
+    dense, lexical = cast(tuning.dense_weight, Double), cast(tuning.lexical_share, Double)
+    if tuning.fusion == "rrf":
+        dense_part = _reciprocal(rows.c.dense_rank, tuning.rrf_k)
+        lexical_part = _reciprocal(rows.c.lexical_rank, tuning.rrf_k)
+    elif tuning.fusion == "convex":
+        dense_part, lexical_part = _stretched(rows.c.similarity), _stretched(rows.c.bm25)
+    else:
+        mean, deviation = _calibration(target)
+        dense_part = (rows.c.similarity - mean) / deviation
+        lexical_part = rows.c.bm25 / (rows.c.bm25 + cast(tuning.saturation, Double))
+    return dense * dense_part + lexical * lexical_part
+
+
+def _reciprocal(rank: ColumnElement[Any], constant: int) -> ColumnElement[Any]:
+    return func.coalesce(1.0 / cast(constant + rank, Double), 0.0)
+
+
+def _stretched(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Over the rows found: 0 the least, 1 the most."""
+    least, most = func.min(value).over(), func.max(value).over()
+    return func.coalesce((value - least) / func.nullif(most - least, 0.0), 0.0)
+
+
+def _calibration(target: Target) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Mean and deviation of the similarity of two chunks taken at random."""
+    read = _registry.c.state == literal("serving", Text)
+    if target.generation is not None:
+        read = _registry.c.generation == target.generation
+    known = select(
+        func.coalesce(_registry.c.similarity_mean, MEAN).label("mean"),
+        func.coalesce(func.nullif(_registry.c.similarity_deviation, 0.0), DEVIATION).label("dev"),
+    ).where(_registry.c.name == literal(target.index, Text), read)
+    scale = known.cte("calibration")
+    return select(scale.c.mean).scalar_subquery(), select(scale.c.dev).scalar_subquery()
