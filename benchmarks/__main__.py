@@ -15,6 +15,7 @@ BENCHMARKS = (
     "triggers",
     "transactions",
     "freshness",
+    "reembed",
     "claims",
     "faults",
     "memory",

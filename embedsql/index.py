@@ -58,6 +58,8 @@ class SemanticIndex:
         template: What is embedded of each chunk, ``{title}: {chunk}`` say.
         model: The embedder: ``sentence-transformers/…``, ``openai:…`` or ``hash:<dims>``.
         dimensions: Length of the vectors. ``None``: the model's own; a migration needs it said.
+        generation: Search this generation, whichever serves: how readers pass to a new model before
+            or after the switch of a model change. ``None``: the one that serves.
 
     The other fields are those of ``IndexSpec``.
     """
@@ -86,6 +88,7 @@ class SemanticIndex:
     heading_weight: float = field(default=3.0, kw_only=True)
     chunking: Chunking | None = field(default_factory=Chunking, kw_only=True)
     replicated: bool = field(default=False, kw_only=True)
+    generation: int | None = field(default=None, kw_only=True)
 
     def search(
         self,
@@ -285,7 +288,9 @@ class SemanticIndex:
     @cached_property
     def _target(self) -> Target:
         vectors = VectorForm(self.quantization, self.stored, self.index_dimensions, self.metric)
-        return Target(self.name, source_of(self.entity), vectors, self.lexical)
+        return Target(
+            self.name, source_of(self.entity), vectors, self.lexical, generation=self.generation
+        )
 
     @property
     def _chunking(self) -> Chunking | None:

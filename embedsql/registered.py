@@ -8,14 +8,16 @@ from functools import cached_property
 from typing import Any
 
 from sqlalchemy import select, text, tuple_
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 
 from embedsql.database import connect, engine
 from embedsql.embedders import Embedder, load_embedder, options_of
 from embedsql.embedders.query_vectors import QueryVectors
+from embedsql.errors import IndexNotFoundError
 from embedsql.installation import require_installed
-from embedsql.registry import RegisteredIndex, find_index
+from embedsql.registry import RegisteredIndex, find_generations, find_index
 from embedsql.search import Hit, Mode, Query, search_statement
 from embedsql.search.query import checked_text
 from embedsql.search.target import Target, registered_target
@@ -44,15 +46,24 @@ class RegisteredSearch:
         conninfo: Where the database is.
         index: The index's name.
         api_key: For an ``openai:`` model.
+        generation: Search this one. ``None``: the one that serves, also after it was switched.
 
     Raises:
         IndexNotFoundError: There is none of this name.
     """
 
-    def __init__(self, conninfo: str, index: str, api_key: str | None = None) -> None:
-        with connect(conninfo) as connection:
-            require_installed(connection)
-            self._index: RegisteredIndex = find_index(connection, index)
+    def __init__(
+        self,
+        conninfo: str,
+        index: str,
+        api_key: str | None = None,
+        *,
+        generation: int | None = None,
+    ) -> None:
+        self._conninfo = conninfo
+        self._name = index
+        self._generation = generation
+        self._index = self._registered()
         self._api_key = api_key
         self._engine = engine(conninfo)
         self._session = Session(self._engine)
@@ -67,7 +78,7 @@ class RegisteredSearch:
     def search(
         self, query: str, *, mode: Mode = "hybrid", limit: int = 10, where: str | None = None
     ) -> Found:
-        """Run one search.
+        """Run one search; once more where the index was switched to another generation meanwhile.
 
         Args:
             query: What is looked for.
@@ -79,6 +90,14 @@ class RegisteredSearch:
             QueryError: The query cannot be run.
         """
         query = checked_text(query)
+        try:
+            return self._search(query, mode, limit, where)
+        except DBAPIError:
+            if not self._was_switched():
+                raise
+            return self._search(query, mode, limit, where)
+
+    def _search(self, query: str, mode: Mode, limit: int, where: str | None) -> Found:
         vectors = None if mode == "lexical" else self._query_vectors
         asked = Query(
             text=query,
@@ -114,7 +133,27 @@ class RegisteredSearch:
 
     @cached_property
     def _target(self) -> Target:
-        return registered_target(self._index.spec)
+        return registered_target(self._index.spec, generation=self._generation)
+
+    def _registered(self) -> RegisteredIndex:
+        with connect(self._conninfo) as connection:
+            require_installed(connection)
+            if self._generation is None:
+                return find_index(connection, self._name)
+            for one in find_generations(connection, self._name):
+                if one.generation == self._generation and one.state != "dropping":
+                    return one
+        raise IndexNotFoundError(f"{self._name!r} has no generation {self._generation}")
+
+    def _was_switched(self) -> bool:
+        """Whether another generation serves than the one last searched; if so, it is taken."""
+        now = self._registered()
+        if now.index_id == self._index.index_id:
+            return False
+        self._index = now
+        for made in ("embedder", "_query_vectors", "_target"):
+            self.__dict__.pop(made, None)
+        return True
 
     def _condition(self, where: str | None) -> tuple[ColumnElement[bool], ...]:
         if where is None:

@@ -19,12 +19,10 @@ from embedsql.declare import (
     create_index,
     create_statements,
     drop_index,
-    drop_statements,
 )
 from embedsql.embedders import EmbedderOptions, Space, load_embedder
 from embedsql.errors import DeclarationError, ProviderError
 from embedsql.installation import install, installed_version
-from embedsql.registry import find_index
 from embedsql.settings import Settings
 from embedsql.spec import DEFAULT_MODEL, Backend, Chunking, IndexSpec, Storage
 from embedsql.vectors import Hnsw, Ivfflat, Metric, Quantization, Stored, VectorIndex
@@ -169,7 +167,7 @@ def add(
 
         # all that costs nothing is checked before a model is loaded
         check_declaration(connection, declared(dimensions or (index_dimensions or 0) + 1), source)
-        space = _space(full_model, embedding)
+        space = model_space(full_model, embedding)
         spec = declared(space.dimensions if space else dimensions or 0)
         label = space.label if space else None
         if print_sql:
@@ -184,7 +182,7 @@ def drop(index: IndexName, database_url: DatabaseUrl = None, print_sql: PrintSql
     """Remove a semantic index and all it made; the source table stays untouched."""
     with connect(conninfo(database_url)) as connection:
         if print_sql:
-            for statement in drop_statements(find_index(connection, index).spec):
+            for statement in drop_index_statements(connection, index):
                 typer.echo(statement + "\n")
             return
         drop_index(connection, index)
@@ -197,7 +195,7 @@ def _install_if_missing(connection: psycopg.Connection) -> None:
         note(f"schema version {schema.LATEST} installed")
 
 
-def _space(model: str, options: EmbedderOptions) -> Space | None:
+def model_space(model: str, options: EmbedderOptions) -> Space | None:
     """The model's space; ``None`` where its server is away but the dimensions were given."""
     key = Settings().openai_api_key
     secret = key.get_secret_value() if key else None

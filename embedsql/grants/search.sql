@@ -2,9 +2,11 @@ GRANT USAGE ON SCHEMA embedsql TO {role};
 
 GRANT USAGE ON SCHEMA {source_schema} TO {role};
 
-GRANT SELECT (name, space, chunk_table, configurations, similarity_mean, similarity_deviation) ON embedsql.semantic_index TO {role};
+GRANT SELECT (name, space, generation, state, chunk_table, configurations, similarity_mean, similarity_deviation) ON embedsql.semantic_index TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.require_space TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.require_serving TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.identifier_lexemes TO {role};
 
@@ -33,6 +35,8 @@ GRANT EXECUTE ON FUNCTION embedsql.bm25_beyond TO {role};
 GRANT SELECT ({key}) ON {source} TO {role};
 
 GRANT SELECT ON {index_view} TO {role};
+
+GRANT SELECT ON {serving_view} TO {role};
 
 GRANT SELECT ON {chunk_view} TO {role};
 

@@ -12,7 +12,7 @@ CREATE TABLE embedsql.installation (
 CREATE UNIQUE INDEX installation_single ON embedsql.installation ((true));
 INSERT INTO embedsql.installation (version) VALUES (1);
 
--- The registry: one row for each semantic index.
+-- The registry: one row for each generation of a semantic index, of which one serves searches.
 CREATE TABLE embedsql.semantic_index (
     index_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text NOT NULL,
@@ -20,11 +20,14 @@ CREATE TABLE embedsql.semantic_index (
     source_table text NOT NULL,
     declaration jsonb NOT NULL,              -- IndexSpec, as JSON
     space text,                              -- of the stored vectors; null until the first is made
-    generation int NOT NULL DEFAULT 1,       -- which build of the tables below serves searches
+    generation int NOT NULL DEFAULT 1,       -- which build of the tables below this is
+    state text NOT NULL DEFAULT 'serving',   -- of a model change; but for 'dropping', all are kept up to date
     log_table text NOT NULL,
     batch_table text NOT NULL,
     row_table text NOT NULL,
     chunk_table text NOT NULL,
+    chunk_view text NOT NULL,
+    trigger_functions text[] NOT NULL,
     backfill_since timestamptz DEFAULT now(), -- rows that no log row speaks of are looked for; null: they are not
     backfill_after text[],                   -- the key up to which they have been found; null: from the first
     average_length double precision,         -- of a chunk, in words, as the lexical weights take it
@@ -33,9 +36,13 @@ CREATE TABLE embedsql.semantic_index (
     similarity_deviation double precision,
     calibrated_chunks bigint,                -- how many there were when that was sampled
     problem text,                            -- why workers leave this index alone; null: they do not
+    comparison jsonb,                        -- of this generation with the one it is to follow
     created_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT semantic_index_name_unique UNIQUE (name)
+    CONSTRAINT semantic_index_generation_unique UNIQUE (name, generation),
+    CONSTRAINT semantic_index_state_known
+        CHECK (state IN ('building', 'ready', 'switching', 'serving', 'retired', 'dropping'))
 );
+CREATE UNIQUE INDEX semantic_index_serving ON embedsql.semantic_index (name) WHERE state = 'serving';
 
 -- Somebody inserted more rows than a transaction logs one by one: a backfill finds them.
 -- Only ever appended to by an application's transactions, so that they never wait for one another.
@@ -74,7 +81,7 @@ CREATE TABLE embedsql.failure (
 );
 
 CREATE VIEW embedsql.dead_letter AS
-SELECT i.name AS index, f.key, f.error_class, f.error, f.attempts, f.since
+SELECT i.name AS index, f.key, f.error_class, f.error, f.attempts, f.since, i.generation
 FROM embedsql.failure AS f
 JOIN embedsql.semantic_index AS i USING (index_id)
 WHERE f.dead;
@@ -198,7 +205,7 @@ END $$;
 
 -- Reads a user's question and never raises: ranked are the words of which any may match; required is what a
 -- "phrase" or +word asks for, excluded what -word or -"phrase" does; null where nothing.
-CREATE FUNCTION embedsql.read_question(index_name text, config regconfig, words text,
+CREATE FUNCTION embedsql.read_question(index_name text, config regconfig, words text, pinned int DEFAULT NULL,
     OUT configs regconfig[], OUT ranked text, OUT required tsquery, OUT excluded tsquery)
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -210,7 +217,9 @@ BEGIN
     SELECT array_agg(DISTINCT known) INTO configs FROM (
         SELECT config AS known UNION ALL
         SELECT embedsql.configuration(own, config)
-        FROM embedsql.semantic_index AS i, unnest(i.configurations) AS own WHERE i.name = index_name) AS c;
+        FROM embedsql.semantic_index AS i, unnest(i.configurations) AS own
+        WHERE i.name = index_name
+          AND CASE WHEN pinned IS NULL THEN i.state = 'serving' ELSE i.generation = pinned END) AS c;
     words := left(words, 100000);
     ranked := words;
     IF words !~ '(^|\s)[-+]?"|(^|\s)[-+][^-+[:space:]]' THEN
@@ -256,7 +265,7 @@ END $$;
 -- the best chunks will mostly be found.
 -- How many chunks contain a lexeme is known from the planner's statistics where it is frequent, else counted:
 -- nothing is kept up to date, and a table never analyzed is only slower.
-CREATE FUNCTION embedsql.bm25_question(index_name text, config regconfig, words text, hits int,
+CREATE FUNCTION embedsql.bm25_question(index_name text, config regconfig, words text, hits int, pinned int DEFAULT NULL,
     OUT weights sparsevec, OUT terms text[], OUT bounds double precision[], OUT probed int,
     OUT probe tsquery, OUT required tsquery)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
@@ -269,11 +278,12 @@ DECLARE
     frequencies double precision[];
     counted bigint[];
 BEGIN
-    SELECT i.chunk_table INTO chunks FROM embedsql.semantic_index AS i WHERE i.name = index_name;
+    SELECT i.chunk_table INTO chunks FROM embedsql.semantic_index AS i
+    WHERE i.name = index_name AND CASE WHEN pinned IS NULL THEN i.state = 'serving' ELSE i.generation = pinned END;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no semantic index named "%"', index_name USING ERRCODE = 'ES001';
     END IF;
-    question := embedsql.read_question(index_name, config, words);
+    question := embedsql.read_question(index_name, config, words, pinned);
     required := question.required;
 
     total := embedsql.estimated_chunks(chunks);
@@ -364,20 +374,93 @@ BEGIN
 END $$;
 
 -- Refuses a query embedded in another space than the index's vectors.
-CREATE FUNCTION embedsql.require_space(index_name text, query_space text) RETURNS boolean
+-- The index's generation is the one that serves, unless the search is pinned to one.
+CREATE FUNCTION embedsql.require_space(index_name text, query_space text, pinned int DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     stored text;
 BEGIN
-    SELECT space INTO stored FROM embedsql.semantic_index WHERE name = index_name;
+    SELECT i.space INTO stored FROM embedsql.semantic_index AS i
+    WHERE i.name = index_name AND CASE WHEN pinned IS NULL THEN i.state = 'serving'
+                                       ELSE i.generation = pinned AND i.state <> 'dropping' END;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'there is no semantic index named "%"', index_name USING ERRCODE = 'ES001';
+        RAISE EXCEPTION 'there is no semantic index named "%"%', index_name,
+            coalesce(' with a generation ' || pinned, '') USING ERRCODE = 'ES001';
     END IF;
     IF stored IS DISTINCT FROM query_space AND stored IS NOT NULL AND query_space IS NOT NULL THEN
         RAISE EXCEPTION 'the query was embedded in another space than the vectors of "%": query %, index %',
-            index_name, query_space, stored USING ERRCODE = 'ES002';
+            index_name, query_space, stored USING ERRCODE = 'ES002',
+            HINT = 'after a model change, deploy the declaration with the new model';
     END IF;
     RETURN true;
+END $$;
+
+-- Guards the views of a generation that was switched to. They are found as the catalogue is now, but
+-- a REPEATABLE READ transaction may see rows from before the switch: vectors of two spaces would meet.
+CREATE FUNCTION embedsql.require_serving(index_name text, wanted int) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM embedsql.semantic_index AS i
+        WHERE i.name = index_name AND i.generation = wanted AND i.state = 'serving'
+    ) THEN
+        RAISE EXCEPTION 'the semantic index "%" was switched to another generation after this transaction began',
+            index_name USING ERRCODE = 'serialization_failure', HINT = 'Retry the transaction.';
+    END IF;
+    RETURN true;
+END $$;
+
+-- Refuses a generation that is not filled, or gone.
+CREATE FUNCTION embedsql.require_ready(index_name text, wanted int) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM embedsql.semantic_index AS i
+        WHERE i.name = index_name AND i.generation = wanted AND i.state IN ('ready', 'switching', 'retired')
+    ) THEN
+        RAISE EXCEPTION 'generation % of "%" is not ready to serve', wanted, index_name USING ERRCODE = 'ES003',
+            HINT = format('First: embedsql reembed %s --no-switch', index_name);
+    END IF;
+END $$;
+
+-- What roles may do with one relation of ours, they may do with another that takes its place.
+CREATE FUNCTION embedsql.copy_grants(source text, target text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        SELECT a.grantee, a.privilege_type, a.is_grantable, NULL::name AS attname
+        FROM pg_class AS c, aclexplode(c.relacl) AS a WHERE c.oid = source::regclass AND a.grantee <> c.relowner
+        UNION ALL SELECT a.grantee, a.privilege_type, a.is_grantable, t.attname
+        FROM pg_attribute AS t, aclexplode(t.attacl) AS a WHERE t.attrelid = source::regclass
+    LOOP
+        EXECUTE format('GRANT %s%s ON %s TO %s%s', granted.privilege_type,
+            CASE WHEN granted.attname IS NULL THEN '' ELSE format(' (%I)', granted.attname) END, target::regclass,
+            CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(granted.grantee)) END,
+            CASE WHEN granted.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END);
+    END LOOP;
+END $$;
+
+-- Removes a generation and all it made; the views that serve searches must not be its own.
+CREATE FUNCTION embedsql.drop_generation(generation_id int) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
+DECLARE
+    entry record;
+    function_name text;
+BEGIN
+    SELECT * INTO entry FROM embedsql.semantic_index WHERE index_id = generation_id;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    FOREACH function_name IN ARRAY entry.trigger_functions LOOP
+        EXECUTE format('DROP FUNCTION IF EXISTS embedsql.%I() CASCADE', function_name);  -- and its trigger
+    END LOOP;
+    EXECUTE format('DROP VIEW IF EXISTS embedsql.%I', entry.chunk_view);
+    EXECUTE format('DROP TABLE IF EXISTS embedsql.%I, embedsql.%I, embedsql.%I, embedsql.%I',
+        entry.chunk_table, entry.row_table, entry.batch_table, entry.log_table);
+    DELETE FROM embedsql.bulk_insert WHERE index_id = generation_id;
+    DELETE FROM embedsql.semantic_index WHERE index_id = generation_id;
 END $$;
 
 -- int8 codes of a vector: one signed byte a dimension, in units of the largest component / 127.
@@ -398,7 +481,8 @@ END;
 -- What stands in each index's own tables, counted now.
 CREATE FUNCTION embedsql.index_status() RETURNS TABLE (
     index text, rows bigint, chunks bigint, pending bigint, leased bigint, dead bigint, blank bigint,
-    truncated bigint, oldest_pending_seconds double precision, rate double precision, bytes bigint, problem text
+    truncated bigint, oldest_pending_seconds double precision, rate double precision, bytes bigint, problem text,
+    generation int, state text
 )
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -412,8 +496,10 @@ DECLARE
     unlogged bigint;
     oldest timestamptz;
 BEGIN
-    FOR entry IN SELECT * FROM embedsql.semantic_index ORDER BY name LOOP
+    FOR entry IN SELECT i.* FROM embedsql.semantic_index AS i ORDER BY i.name, i.generation LOOP
         index := entry.name;
+        generation := entry.generation;
+        state := entry.state;
         problem := entry.problem;
         SELECT string_agg('key_' || position, ', ' ORDER BY position),
                string_agg(format('r.key_%s = s.%I', position, part ->> 'name'), ' AND '),
@@ -455,7 +541,7 @@ BEGIN
             INTO unlogged;
         END IF;
         oldest_pending_seconds := extract(epoch FROM clock_timestamp() - oldest);
-        SELECT coalesce(sum((w.rates ->> entry.name)::double precision), 0) INTO rate
+        SELECT coalesce(sum((w.rates ->> concat(entry.name, CASE WHEN state <> 'serving' THEN ' generation ' || generation END))::double precision), 0) INTO rate
         FROM embedsql.worker AS w WHERE w.seen_at > clock_timestamp() - interval '1 minute';
         SELECT count(*) FILTER (WHERE f.dead), count(*) FILTER (WHERE f.next_attempt_at IS NOT NULL)
         INTO dead, waiting FROM embedsql.failure AS f WHERE f.index_id = entry.index_id;
@@ -469,7 +555,14 @@ BEGIN
     END LOOP;
 END $$;
 
-CREATE VIEW embedsql.status AS SELECT * FROM embedsql.index_status();
+CREATE VIEW embedsql.status AS
+SELECT index, rows, chunks, pending, leased, dead, blank, truncated, oldest_pending_seconds, rate, bytes, problem, generation
+FROM embedsql.index_status() WHERE state = 'serving';
+
+-- The generations that do not serve: the next one of a model change, or the one before.
+CREATE VIEW embedsql.model_change AS
+SELECT index, generation, state, rows, chunks, pending, leased, dead, oldest_pending_seconds, rate, bytes, problem
+FROM embedsql.index_status() WHERE state <> 'serving';
 
 -- Vectors of what was asked of late, found by what was asked; the texts themselves are not kept.
 CREATE TABLE embedsql.query_vector (
@@ -509,7 +602,7 @@ BEGIN
         RAISE EXCEPTION 'the query has % characters; 10000 is the most that a worker takes', char_length(query)
             USING ERRCODE = 'ES004', HINT = 'Search with a passage of it.';
     END IF;
-    SELECT i.index_id INTO index_number FROM embedsql.semantic_index AS i WHERE i.name = index_name;
+    SELECT i.index_id INTO index_number FROM embedsql.semantic_index AS i WHERE i.name = index_name AND i.state = 'serving';
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no semantic index named "%"', index_name USING ERRCODE = 'ES001';
     END IF;
@@ -555,7 +648,7 @@ BEGIN
         FROM embedsql.semantic_index AS i
         LEFT JOIN embedsql.query_vector AS v ON v.digest = sha256(sha256(convert_to(i.space, 'UTF8')) || text_utf8)
         LEFT JOIN embedsql.query_request AS r ON r.index_id = i.index_id AND r.digest = sha256(text_utf8)
-        WHERE i.name = index_name;
+        WHERE i.name = index_name AND i.state = 'serving';
         EXIT WHEN vector IS NOT NULL OR problem IS NOT NULL OR clock_timestamp() >= give_up;
         PERFORM pg_sleep(0.002);
     END LOOP;
@@ -569,7 +662,7 @@ BEGIN
     FROM embedsql.semantic_index AS i
     LEFT JOIN embedsql.query_vector AS v
         ON v.digest = sha256(sha256(convert_to(i.space, 'UTF8')) || convert_to(query, 'UTF8'))
-    WHERE i.name = index_name;
+    WHERE i.name = index_name AND i.state = 'serving';
 END $$;
 
 -- Asks a running worker for a question's vector, over a connection beside the caller's transaction.
@@ -657,7 +750,7 @@ DECLARE
     blank boolean := query IS NULL OR query !~ '\S';
 BEGIN
     SELECT i.declaration ->> 'lexical' IS NOT NULL, i.declaration ->> 'dimensions' INTO lexical, dimensions
-    FROM embedsql.semantic_index AS i WHERE i.name = index_name;
+    FROM embedsql.semantic_index AS i WHERE i.name = index_name AND i.state = 'serving';
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no semantic index named "%"', index_name USING ERRCODE = 'ES001';
     END IF;

@@ -81,5 +81,5 @@ def _settings(target: Target, query: Query, candidates: Any) -> CTE:
         func.set_config("hnsw.iterative_scan", "relaxed_order", True).label("iterative_scan"),
         func.set_config("ivfflat.probes", str(query.tuning.probes), True).label("probes"),
         func.set_config("ivfflat.iterative_scan", "relaxed_order", True).label("more_probes"),
-        func.embedsql.require_space(target.index, query.space).label("space"),
+        func.embedsql.require_space(target.index, query.space, target.generation).label("space"),
     ).cte("settings")

@@ -42,7 +42,11 @@ def question_of(target: Target, query: Query) -> CTE:
         QueryError: The index has no lexical lane.
     """
     asked = func.embedsql.bm25_question(
-        target.index, target.configuration(), literal(query.text, Text), _depth(query)
+        target.index,
+        target.configuration(),
+        literal(query.text, Text),
+        _depth(query),
+        target.generation,
     ).table_valued(
         "weights",
         column("terms", ARRAY(Text)),

@@ -48,18 +48,20 @@ class Target:
         source: Its source.
         vectors: How its vectors are stored and indexed.
         lexical: Its text-search configuration; ``None``: no lexical lane.
+        generation: The generation that is read. ``None``: the one that serves.
     """
 
     index: str
     source: Source
     vectors: VectorForm = field(default_factory=VectorForm)
     lexical: str | None = "english"
+    generation: int | None = None
 
     @cached_property
     def chunk(self) -> Table:
         """The view of its chunks."""
         types = [column.type for column in self.source.table.primary_key.columns]
-        return chunk_table(self.index, types, self.vectors)
+        return chunk_table(self.index, types, self.vectors, self.generation)
 
     @property
     def key_names(self) -> list[str]:
@@ -137,7 +139,7 @@ class Target:
         if self.lexical is None or not query.has_operators:
             return ()
         asked = func.embedsql.read_question(
-            self.index, self.configuration(), literal(query.text, Text)
+            self.index, self.configuration(), literal(query.text, Text), self.generation
         ).table_valued("required", "excluded", name="asked")
         required = select(asked.c.required).scalar_subquery()
         excluded = select(asked.c.excluded).scalar_subquery()
@@ -154,8 +156,8 @@ class Target:
         )
 
 
-def registered_target(spec: IndexSpec) -> Target:
+def registered_target(spec: IndexSpec, generation: int | None = None) -> Target:
     """The target of a declaration alone: of the source, only the key is known."""
     columns = [Column(column.name, NullType, primary_key=True) for column in spec.key]
     source = source_of(Table(spec.table, MetaData(), *columns, schema=spec.schema))
-    return Target(spec.name, source, spec.vectors, spec.lexical)
+    return Target(spec.name, source, spec.vectors, spec.lexical, generation)

