@@ -19,6 +19,7 @@ from embedsql.declare import (
     create_index,
     create_statements,
     drop_index,
+    drop_index_statements,
 )
 from embedsql.embedders import EmbedderOptions, Space, load_embedder
 from embedsql.errors import DeclarationError, ProviderError
