@@ -15,6 +15,7 @@ BENCHMARKS = (
     "triggers",
     "transactions",
     "freshness",
+    "reembed",
     "claims",
     "faults",
     "memory",
@@ -22,6 +23,7 @@ BENCHMARKS = (
     "quantization",
     "deferred_index",
     "wal",
+    "sql_function",
 )
 
 

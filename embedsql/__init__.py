@@ -5,6 +5,7 @@ Declare a ``SemanticIndex`` beside a model, migrate, run ``embedsql worker``, se
 
 from __future__ import annotations
 
+from embedsql.across import search_across
 from embedsql.errors import (
     BadVectorsError,
     ConfigurationError,
@@ -19,6 +20,7 @@ from embedsql.errors import (
     InputFileError,
     LeaseLostError,
     MissingExtraError,
+    ModelChangeError,
     ProviderError,
     QueryError,
     SchemaVersionError,
@@ -27,7 +29,7 @@ from embedsql.errors import (
     UnknownModelError,
 )
 from embedsql.index import SemanticIndex
-from embedsql.search import Hit, SearchTuning
+from embedsql.search import Hit, SearchTuning, Shaping, recency
 from embedsql.spec import Chunking, IndexSpec, KeyColumn
 from embedsql.vectors import Hnsw, Ivfflat
 
@@ -51,12 +53,16 @@ __all__ = [
     "KeyColumn",
     "LeaseLostError",
     "MissingExtraError",
+    "ModelChangeError",
     "ProviderError",
     "QueryError",
     "SchemaVersionError",
     "SearchTuning",
     "SemanticIndex",
+    "Shaping",
     "SpaceMismatchError",
     "TextRejectedError",
     "UnknownModelError",
+    "recency",
+    "search_across",
 ]

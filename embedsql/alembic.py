@@ -27,7 +27,7 @@ from typing import Any
 from alembic.operations import MigrateOperation, Operations
 from sqlalchemy import text as sql_text
 
-from embedsql import ddl, schema, sqlfile
+from embedsql import declare, schema, sqlfile
 from embedsql.spec import IndexSpec, KeyColumn
 
 
@@ -165,7 +165,7 @@ def _install(operations: Operations, operation: InstallEmbedsqlOp) -> None:
     if _installed_version(operations, operation.upgrade_from) >= operation.version:
         return
     script = schema.upgrade_sql(operation.upgrade_from, operation.version)
-    _run(operations, ["CREATE EXTENSION IF NOT EXISTS vector;", *sqlfile.split(script)])
+    _run(operations, [*schema.extension_statements(), *sqlfile.split(script)])
 
 
 def _uninstall(operations: Operations, operation: UninstallEmbedsqlOp) -> None:
@@ -174,11 +174,11 @@ def _uninstall(operations: Operations, operation: UninstallEmbedsqlOp) -> None:
 
 
 def _create(operations: Operations, operation: CreateSemanticIndexOp) -> None:
-    _run(operations, ddl.create_statements(operation.spec, partitioned=operation.partitioned))
+    _run(operations, declare.create_statements(operation.spec, partitioned=operation.partitioned))
 
 
 def _drop(operations: Operations, operation: DropSemanticIndexOp) -> None:
-    _run(operations, ddl.drop_statements(operation.spec))
+    _run(operations, declare.drop_statements(operation.spec))
 
 
 def _installed_version(operations: Operations, assumed: int) -> int:

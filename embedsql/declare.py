@@ -16,8 +16,9 @@ from embedsql.catalog import (
 )
 from embedsql.errors import DeclarationError
 from embedsql.installation import installed_version, require_installed
-from embedsql.registry import find_index, is_registered
+from embedsql.registry import find_generations, is_registered
 from embedsql.spec import IndexSpec
+from embedsql.sqlsearch import drop_function_statements, function_statements
 
 # CREATE TRIGGER waits for open transactions that wrote the table, and every writer queues behind
 # it meanwhile: so wait briefly, stand aside, try again
@@ -43,6 +44,22 @@ def check_declaration(connection: psycopg.Connection, spec: IndexSpec, source: S
         check_text_configuration(connection, spec.lexical)
 
 
+def create_statements(
+    spec: IndexSpec, *, space: str | None = None, partitioned: bool = False
+) -> list[str]:
+    """The statements that make a semantic index, its function last; all but its vector index.
+
+    The arguments are those of ``ddl.create_statements``.
+    """
+    made = ddl.create_statements(spec, space=space, partitioned=partitioned)
+    return made + function_statements(spec)
+
+
+def drop_statements(spec: IndexSpec) -> list[str]:
+    """The statements that remove a semantic index and all it made; the source table stays."""
+    return drop_function_statements(spec) + ddl.drop_statements(spec)
+
+
 def create_index(
     connection: psycopg.Connection, spec: IndexSpec, source: SourceTable, space: str | None = None
 ) -> int:
@@ -57,9 +74,9 @@ def create_index(
     """
     require_installed(connection)
     check_declaration(connection, spec, source)
-    statements = ddl.create_statements(spec, space=space, partitioned=source.partitioned)
+    statements = create_statements(spec, space=space, partitioned=source.partitioned)
     try:
-        for attempt in _lock_attempts():
+        for attempt in lock_attempts():
             with attempt, connection.transaction():
                 connection.execute(LOCK_TIMEOUT)
                 for statement in statements:
@@ -86,16 +103,36 @@ def drop_index(connection: psycopg.Connection, name: str) -> None:
         IndexNotFoundError: There is none of this name.
     """
     require_installed(connection)
-    spec = find_index(connection, name).spec
-    for attempt in _lock_attempts():
+    for attempt in lock_attempts():
         with attempt, connection.transaction():
             connection.execute(LOCK_TIMEOUT)
             connection.execute("SET LOCAL client_min_messages = warning")
-            for statement in ddl.drop_statements(spec):
+            for statement in drop_index_statements(connection, name):
                 connection.execute(statement.encode())
 
 
-def _lock_attempts() -> stamina._core._RetryContextIterator:
+def drop_index_statements(connection: psycopg.Connection, name: str) -> list[str]:
+    """The statements that remove an index, every generation of it.
+
+    Raises:
+        IndexNotFoundError: There is none of this name.
+    """
+    generations = find_generations(connection, name)
+    statements = drop_function_statements(generations[0].spec)
+    for one in generations:
+        statements += ddl.drop_trigger_statements(one.spec, one.names)
+    statements += ddl.drop_views_statements(generations[0].spec)
+    for one in generations:
+        statements += ddl.drop_generation_statements(one.spec, one.names)
+    return statements
+
+
+def lock_attempts(attempts: int = 10) -> stamina._core._RetryContextIterator:
+    """Try a transaction again whose locks were not to be had at once, for a minute at most."""
     return stamina.retry_context(
-        on=psycopg.errors.LockNotAvailable, attempts=10, timeout=60, wait_initial=0.2, wait_max=3
+        on=psycopg.errors.LockNotAvailable,
+        attempts=attempts,
+        timeout=60,
+        wait_initial=0.2,
+        wait_max=3,
     )

@@ -10,6 +10,7 @@ EmbedsqlError
 │   ├── ConnectionFailedError no connection could be made
 │   ├── ExtensionError        pgvector is missing or too old
 │   └── SchemaVersionError    the kit's schema is not installed, or of another version
+├── ModelChangeError          a model change that cannot begin or go on
 ├── IndexNotFoundError        no semantic index has this name (also a LookupError)
 ├── QueryError                a search that cannot be run (also a ValueError)
 ├── InputFileError            a file of queries or judgements cannot be read
@@ -70,6 +71,10 @@ class ExtensionError(DatabaseError):
 
 class SchemaVersionError(DatabaseError):
     """The kit's schema is not installed, or is of a version this release does not know."""
+
+
+class ModelChangeError(EmbedsqlError):
+    """A model change that cannot begin or go on; nothing that serves was touched."""
 
 
 class IndexNotFoundError(EmbedsqlError, LookupError):

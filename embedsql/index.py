@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
-from sqlalchemy import Select
+from sqlalchemy import Select, and_, not_
 from sqlalchemy.sql import ColumnElement
 
 from embedsql.embedders import Embedder, EmbedderOptions, load_embedder
-from embedsql.search import Mode, Query, SearchTuning, search_statement
+from embedsql.embedders.query_vectors import QueryVectors
+from embedsql.errors import QueryError
+from embedsql.search import Mode, Query, SearchTuning, Shaping, search_statement
+from embedsql.search.shaping import ShapingOptions
+from embedsql.search.statement import facet_statement
 from embedsql.search.target import Target
 from embedsql.search.words import meant_text
 from embedsql.spec import (
@@ -54,6 +58,8 @@ class SemanticIndex:
         template: What is embedded of each chunk, ``{title}: {chunk}`` say.
         model: The embedder: ``sentence-transformers/…``, ``openai:…`` or ``hash:<dims>``.
         dimensions: Length of the vectors. ``None``: the model's own; a migration needs it said.
+        generation: Search this generation, whichever serves: how readers pass to a new model before
+            or after the switch of a model change. ``None``: the one that serves.
 
     The other fields are those of ``IndexSpec``.
     """
@@ -82,6 +88,7 @@ class SemanticIndex:
     heading_weight: float = field(default=3.0, kw_only=True)
     chunking: Chunking | None = field(default_factory=Chunking, kw_only=True)
     replicated: bool = field(default=False, kw_only=True)
+    generation: int | None = field(default=None, kw_only=True)
 
     def search(
         self,
@@ -91,7 +98,9 @@ class SemanticIndex:
         mode: Mode = "hybrid",
         limit: int = 10,
         where: Sequence[ColumnElement[bool]] = (),
+        joins: Sequence[tuple[Any, ColumnElement[bool]]] = (),
         tuning: SearchTuning | None = None,
+        **shaping: Unpack[ShapingOptions],
     ) -> Select[Any]:
         """One statement that finds the rows nearest in meaning and words.
 
@@ -102,7 +111,9 @@ class SemanticIndex:
             limit: Most rows, 1 to 1000.
             where: Conditions on the source's columns, applied inside each lane, so that the
                 result still fills up to ``limit``.
+            joins: Other tables that ``where`` speaks of, each with its ON condition.
             tuning: Query-time settings.
+            shaping: The fields of ``Shaping``: ``offset=20``, ``highlight=True``, ...
 
         Returns:
             A ``Select`` of ``(entity, hit)``, for ``Session`` and ``AsyncSession`` alike.
@@ -110,14 +121,100 @@ class SemanticIndex:
         Raises:
             QueryError: The query is empty, too long, or lacks what its mode needs.
         """
-        space = None
-        if vector is None and text is not None and mode != "lexical":
-            asked = Query(
-                text=text, mode="lexical", limit=limit
-            )  # refused before a model is loaded
-            vector = self.embedder.embed_queries([meant_text(asked.text or "")])[0]
-            space = self.embedder.space.label
+        query = self._query(
+            text, vector, mode, limit=limit, where=where, joins=joins, tuning=tuning, **shaping
+        )
+        return search_statement(self._target, query)
+
+    def facets(
+        self,
+        column: ColumnElement[Any],
+        text: str | None = None,
+        *,
+        vector: Sequence[float] | Any | None = None,
+        mode: Mode = "hybrid",
+        where: Sequence[ColumnElement[bool]] = (),
+        tuning: SearchTuning | None = None,
+        **shaping: Unpack[ShapingOptions],
+    ) -> Select[Any]:
+        """How often each value of ``column`` comes among the candidates, not the whole table.
+
+        Args:
+            column: Of the source.
+            text: As in ``search``, and so are the others. There are
+                ``SearchTuning.candidates`` candidates of each lane, 100 unless said otherwise.
+            vector: See ``search``.
+            mode: See ``search``.
+            where: See ``search``.
+            tuning: See ``search``.
+            shaping: See ``search``.
+
+        Returns:
+            A ``Select`` of ``(value, count)``, most first.
+        """
+        candidates = (tuning or SearchTuning()).candidates
+        query = self._query(
+            text, vector, mode, limit=min(candidates, 1000), where=where, tuning=tuning, **shaping
+        )
+        return facet_statement(self._target, query, column)
+
+    def more_like(
+        self,
+        *key: Any,
+        limit: int = 10,
+        where: Sequence[ColumnElement[bool]] = (),
+        tuning: SearchTuning | None = None,
+        **shaping: Unpack[ShapingOptions],
+    ) -> Select[Any]:
+        """The rows nearest to one row, by the vector of its first chunk; that row left out.
+
+        Args:
+            key: Its primary key. A row without a vector has none like it.
+            limit: See ``search``, and so for the others.
+            where: See ``search``.
+            tuning: See ``search``.
+            shaping: See ``search``.
+        """
+        target = self._target
+        if len(key) != len(target.source.key):
+            raise QueryError(f"the key of {self.name} has {len(target.source.key)} columns")
+        vector = target.vector_of(key)
+        others = not_(and_(*(c == value for c, value in zip(target.source.key, key, strict=True))))
         query = Query(
+            vector=vector,
+            vector_dimensions=self.dimensions,
+            mode="dense",
+            limit=limit,
+            where=(vector.is_not(None), others, *where),
+            tuning=tuning or SearchTuning(),
+            shaping=Shaping(**shaping),
+        )
+        return search_statement(target, query)
+
+    def query_vector(self, text: str) -> Sequence[float]:
+        """A question as a vector of the index's space, as ``search`` takes it."""
+        asked = Query(text=text, mode="lexical")
+        return self._query_vectors.of(meant_text(asked.text or ""))
+
+    def _query(
+        self,
+        text: str | None,
+        vector: Sequence[float] | Any | None,
+        mode: Mode,
+        *,
+        limit: int,
+        where: Sequence[ColumnElement[bool]],
+        tuning: SearchTuning | None,
+        joins: Sequence[tuple[Any, ColumnElement[bool]]] = (),
+        **shaping: Unpack[ShapingOptions],
+    ) -> Query:
+        shape, space = Shaping(**shaping), None
+        # refused before a model is loaded
+        Query(text=text, mode="lexical" if text else "dense", vector=[1.0], limit=limit)
+        if vector is None and text is not None and mode != "lexical":
+            vector = self.query_vector(text)
+            space = self._query_vectors.space
+        return Query(
             text=text,
             vector=vector,
             space=space,
@@ -125,8 +222,9 @@ class SemanticIndex:
             limit=limit,
             where=tuple(where),
             tuning=tuning or SearchTuning(),
+            shaping=shape,
+            joins=tuple(joins),
         )
-        return search_statement(self._target, query)
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -184,9 +282,15 @@ class SemanticIndex:
         )
 
     @cached_property
+    def _query_vectors(self) -> QueryVectors:
+        return QueryVectors(self.embedder)
+
+    @cached_property
     def _target(self) -> Target:
         vectors = VectorForm(self.quantization, self.stored, self.index_dimensions, self.metric)
-        return Target(self.name, source_of(self.entity), vectors, self.lexical)
+        return Target(
+            self.name, source_of(self.entity), vectors, self.lexical, generation=self.generation
+        )
 
     @property
     def _chunking(self) -> Chunking | None:

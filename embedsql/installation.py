@@ -33,6 +33,8 @@ def install(connection: psycopg.Connection, version: int = schema.LATEST) -> int
         connection.execute(_ADVISORY_LOCK)
         _check_server(connection)
         _create_extension(connection)
+        for statement in schema.extension_statements():
+            connection.execute(statement.encode())
         before = installed_version(connection)
         _refuse_newer(before)
         if before < version:

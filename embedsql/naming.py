@@ -2,6 +2,7 @@
 
 The view and the function of an index carry the index's own name and stand beside the source
 table; everything else is in the kit's schema, so that dropping, granting and dumping are simple.
+Each generation of an index (one build of its tables, for one space) has objects of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 SCHEMA = "embedsql"
 CHANNEL = "embedsql"
+QUERY_CHANNEL = "embedsql_query"
 MAX_BYTES = 63  # PostgreSQL cuts longer identifiers silently, so that two could become one
 
 
@@ -35,12 +37,12 @@ class ObjectNames:
     @property
     def log(self) -> str:
         """Change log: the keys that may have changed."""
-        return bounded(self.index, "log")
+        return bounded(self.index, self._numbered("log"))
 
     @property
     def batch(self) -> str:
         """Batches: claimed keys under one lease."""
-        return bounded(self.index, "batch")
+        return bounded(self.index, self._numbered("batch"))
 
     @property
     def row(self) -> str:
@@ -54,8 +56,17 @@ class ObjectNames:
 
     @property
     def chunk_view(self) -> str:
-        """View of the serving generation's chunks: what every search reads."""
+        """View of this generation's chunks: what a search that is pinned to it reads."""
+        return bounded(self.index, f"chunk_{self.generation}_view")
+
+    @property
+    def serving_view(self) -> str:
+        """View of the serving generation's chunks: what every other search reads."""
         return bounded(self.index, "chunk")
+
+    def next(self, view: str) -> str:
+        """Passing name of a view that is about to take the place of ``view``."""
+        return bounded(view, f"next_{self.generation}")
 
     @property
     def vector_index(self) -> str:
@@ -74,16 +85,21 @@ class ObjectNames:
 
     def trigger(self, event: str) -> str:
         """Trigger on the source table; for ``event`` see ``ddl.EVENTS``."""
-        return bounded(f"embedsql_{self.index}", event)
+        return bounded(f"embedsql_{self.index}", self._numbered(event))
 
     @property
     def inserted_setting(self) -> str:
         """Setting in which a transaction counts the rows that it inserted."""
-        return f"{SCHEMA}.inserted_{hashlib.sha256(self.index.encode()).hexdigest()[:8]}"
+        digest = hashlib.sha256(self.index.encode()).hexdigest()[:8]
+        return f"{SCHEMA}.{self._numbered(f'inserted_{digest}')}"
 
     def trigger_function(self, event: str) -> str:
         """The function of that trigger."""
-        return bounded(self.index, f"on_{event}")
+        return bounded(self.index, self._numbered(f"on_{event}"))
+
+    def _numbered(self, suffix: str) -> str:
+        """A suffix that is another in every generation; the first's is plain."""
+        return suffix if self.generation == 1 else f"{suffix}_{self.generation}"
 
 
 def key_columns(count: int) -> list[str]:

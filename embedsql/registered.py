@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Column, MetaData, Table, select, text, tuple_
+from sqlalchemy import select, text, tuple_
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
-from sqlalchemy.types import NullType
 
 from embedsql.database import connect, engine
 from embedsql.embedders import Embedder, load_embedder, options_of
+from embedsql.embedders.query_vectors import QueryVectors
+from embedsql.errors import IndexNotFoundError
 from embedsql.installation import require_installed
-from embedsql.registry import RegisteredIndex, find_index
+from embedsql.registry import RegisteredIndex, find_generations, find_index
 from embedsql.search import Hit, Mode, Query, search_statement
 from embedsql.search.query import checked_text
-from embedsql.search.target import Target
+from embedsql.search.target import Target, registered_target
 from embedsql.search.words import meant_text
-from embedsql.tables import source_of
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,24 @@ class RegisteredSearch:
         conninfo: Where the database is.
         index: The index's name.
         api_key: For an ``openai:`` model.
+        generation: Search this one. ``None``: the one that serves, also after it was switched.
 
     Raises:
         IndexNotFoundError: There is none of this name.
     """
 
-    def __init__(self, conninfo: str, index: str, api_key: str | None = None) -> None:
-        with connect(conninfo) as connection:
-            require_installed(connection)
-            self._index: RegisteredIndex = find_index(connection, index)
+    def __init__(
+        self,
+        conninfo: str,
+        index: str,
+        api_key: str | None = None,
+        *,
+        generation: int | None = None,
+    ) -> None:
+        self._conninfo = conninfo
+        self._name = index
+        self._generation = generation
+        self._index = self._registered()
         self._api_key = api_key
         self._engine = engine(conninfo)
         self._session = Session(self._engine)
@@ -68,7 +78,7 @@ class RegisteredSearch:
     def search(
         self, query: str, *, mode: Mode = "hybrid", limit: int = 10, where: str | None = None
     ) -> Found:
-        """Run one search.
+        """Run one search; once more where the index was switched to another generation meanwhile.
 
         Args:
             query: What is looked for.
@@ -80,11 +90,19 @@ class RegisteredSearch:
             QueryError: The query cannot be run.
         """
         query = checked_text(query)
-        vector = None if mode == "lexical" else self.embedder.embed_queries([meant_text(query)])[0]
+        try:
+            return self._search(query, mode, limit, where)
+        except DBAPIError:
+            if not self._was_switched():
+                raise
+            return self._search(query, mode, limit, where)
+
+    def _search(self, query: str, mode: Mode, limit: int, where: str | None) -> Found:
+        vectors = None if mode == "lexical" else self._query_vectors
         asked = Query(
             text=query,
-            vector=vector,
-            space=None if vector is None else self.embedder.space.label,
+            vector=None if vectors is None else vectors.of(meant_text(query)).tolist(),
+            space=None if vectors is None else vectors.space,
             mode=mode,
             limit=limit,
             where=self._condition(where),
@@ -110,11 +128,32 @@ class RegisteredSearch:
         )
 
     @cached_property
+    def _query_vectors(self) -> QueryVectors:
+        return QueryVectors(self.embedder)
+
+    @cached_property
     def _target(self) -> Target:
-        spec = self._index.spec
-        columns = [Column(column.name, NullType, primary_key=True) for column in spec.key]
-        source = source_of(Table(spec.table, MetaData(), *columns, schema=spec.schema))
-        return Target(spec.name, source, spec.vectors, spec.lexical)
+        return registered_target(self._index.spec, generation=self._generation)
+
+    def _registered(self) -> RegisteredIndex:
+        with connect(self._conninfo) as connection:
+            require_installed(connection)
+            if self._generation is None:
+                return find_index(connection, self._name)
+            for one in find_generations(connection, self._name):
+                if one.generation == self._generation and one.state != "dropping":
+                    return one
+        raise IndexNotFoundError(f"{self._name!r} has no generation {self._generation}")
+
+    def _was_switched(self) -> bool:
+        """Whether another generation serves than the one last searched; if so, it is taken."""
+        now = self._registered()
+        if now.index_id == self._index.index_id:
+            return False
+        self._index = now
+        for made in ("embedder", "_query_vectors", "_target"):
+            self.__dict__.pop(made, None)
+        return True
 
     def _condition(self, where: str | None) -> tuple[ColumnElement[bool], ...]:
         if where is None:

@@ -16,23 +16,51 @@ from embedsql.spec import IndexSpec
 
 @dataclass(frozen=True)
 class RegisteredIndex:
-    """One row of the registry."""
+    """One row of the registry: one generation of an index.
+
+    Attributes:
+        index_id: Its number.
+        spec: Its declaration.
+        space: Label of the space of its vectors; ``None``: there are none yet.
+        generation: Which build of its tables, from 1.
+        state: ``serving``; of a model change ``building``, ``ready``, ``switching``, ``retired``
+            (kept for a rollback) or ``dropping``.
+        backfilling: Whether rows that no log row speaks of are looked for.
+        problem: Why workers leave it alone.
+    """
 
     index_id: int
     spec: IndexSpec
     space: str | None
     generation: int
+    state: str
     backfilling: bool
     problem: str | None
 
     @property
     def names(self) -> ObjectNames:
-        """The names of its database objects, in the serving generation."""
+        """The names of its database objects."""
         return ObjectNames(self.spec.name, self.generation)
+
+    @property
+    def serving(self) -> bool:
+        """Whether searches read it."""
+        return self.state == "serving"
+
+    @property
+    def aside(self) -> bool:
+        """Whether its work stands back behind that of indexes that serve."""
+        return self.state not in ("serving", "switching")
+
+    @property
+    def label(self) -> str:
+        """What it is called in reports and logs; the index's name where it serves."""
+        name = self.spec.name
+        return name if self.serving else f"{name} generation {self.generation}"
 
 
 _SELECT = """
-SELECT index_id, declaration, space, generation, problem,
+SELECT index_id, declaration, space, generation, state, problem,
        backfill_since IS NOT NULL OR EXISTS (
            SELECT FROM embedsql.bulk_insert AS b WHERE b.index_id = i.index_id
        ) AS backfilling
@@ -40,24 +68,42 @@ FROM embedsql.semantic_index AS i
 """
 
 
+# one that is to serve in a moment first, so that it lacks nothing that the serving one has
+_KEPT = """ WHERE state <> 'dropping'
+ORDER BY CASE state WHEN 'switching' THEN 0 WHEN 'serving' THEN 1 ELSE 2 END, name, generation
+"""
+
+
 def all_indexes(connection: psycopg.Connection) -> Sequence[RegisteredIndex]:
-    """Every registered index, by name."""
+    """Every generation of every index that is kept up to date, those that serve first, by name."""
     cursor = connection.cursor(row_factory=dict_row)
-    return [_load(row) for row in cursor.execute(_SELECT + " ORDER BY name").fetchall()]
+    return [_load(row) for row in cursor.execute(_SELECT + _KEPT).fetchall()]
+
+
+def find_generations(connection: psycopg.Connection, name: str) -> Sequence[RegisteredIndex]:
+    """All generations of the index called ``name``, those to be dropped included, by number.
+
+    Raises:
+        IndexNotFoundError: With the names there are.
+    """
+    find_index(connection, name)
+    cursor = connection.cursor(row_factory=dict_row)
+    rows = cursor.execute(_SELECT + " WHERE name = %s ORDER BY generation", [name]).fetchall()
+    return [_load(row) for row in rows]
 
 
 def find_index(connection: psycopg.Connection, name: str) -> RegisteredIndex:
-    """The index called ``name``.
+    """The generation of the index called ``name`` that serves.
 
     Raises:
         IndexNotFoundError: With the names there are.
     """
     cursor = connection.cursor(row_factory=dict_row)
-    row = cursor.execute(_SELECT + " WHERE name = %s", [name]).fetchone()
+    row = cursor.execute(_SELECT + " WHERE name = %s AND state = 'serving'", [name]).fetchone()
     if row is None:
         known = connection.execute(
             "SELECT coalesce(string_agg(name, ', ' ORDER BY name), 'none') "
-            "FROM embedsql.semantic_index"
+            "FROM embedsql.semantic_index WHERE state = 'serving'"
         ).fetchone()
         raise IndexNotFoundError(
             f"there is no semantic index {name!r}; there are: {known[0] if known else 'none'}"
@@ -87,6 +133,33 @@ def adopt_space(connection: psycopg.Connection, index_id: int, space: str) -> st
     return space if row is None else str(row[0])
 
 
+def set_state(
+    connection: psycopg.Connection, index_id: int, state: str, *, only_from: str | None = None
+) -> None:
+    """Record how far a generation is; see ``RegisteredIndex.state``.
+
+    Args:
+        connection: In autocommit mode.
+        index_id: The generation.
+        state: What it is from now on.
+        only_from: Leave it as it is in any other state than this.
+    """
+    connection.execute(
+        "UPDATE embedsql.semantic_index SET state = %(state)s "
+        "WHERE index_id = %(index)s AND state = coalesce(%(only_from)s::text, state)",
+        {"state": state, "index": index_id, "only_from": only_from},
+    )
+
+
+def is_kept(connection: psycopg.Connection, index_id: int) -> bool:
+    """Whether a generation is still there and not to be dropped."""
+    found = connection.execute(
+        "SELECT FROM embedsql.semantic_index WHERE index_id = %s AND state <> 'dropping'",
+        [index_id],
+    )
+    return found.rowcount > 0
+
+
 def set_problem(connection: psycopg.Connection, index_id: int, problem: str | None) -> None:
     """Say why workers leave an index alone, or that they need not any more."""
     connection.execute(
@@ -112,10 +185,35 @@ class IndexStatus:
     rate: float
     bytes: int
     problem: str | None
+    generation: int
+
+
+@dataclass(frozen=True)
+class ChangeStatus:
+    """One row of the view ``embedsql.model_change``: a generation that does not serve."""
+
+    index: str
+    generation: int
+    state: str
+    rows: int
+    chunks: int
+    pending: int
+    leased: int
+    dead: int
+    oldest_pending_seconds: float | None
+    rate: float
+    bytes: int
+    problem: str | None
+
+
+def model_changes(connection: psycopg.Connection) -> Sequence[ChangeStatus]:
+    """What stands in the tables of the generations that do not serve."""
+    cursor = connection.cursor(row_factory=class_row(ChangeStatus))
+    return cursor.execute("SELECT * FROM embedsql.model_change").fetchall()
 
 
 def status(connection: psycopg.Connection) -> Sequence[IndexStatus]:
-    """What stands in each index's tables now."""
+    """What stands in the tables of each index's serving generation now."""
     cursor = connection.cursor(row_factory=class_row(IndexStatus))
     return cursor.execute("SELECT * FROM embedsql.status").fetchall()
 

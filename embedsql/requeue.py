@@ -75,9 +75,10 @@ def drop_dead_letters(connection: psycopg.Connection, index: str | None) -> int:
     Raises:
         IndexNotFoundError: There is none of this name.
     """
-    index_id = None if index is None else find_index(connection, index).index_id
+    if index is not None:
+        find_index(connection, index)
     return connection.execute(
-        "DELETE FROM embedsql.failure "
-        "WHERE dead AND index_id = coalesce(%(index_id)s::int, index_id)",
-        {"index_id": index_id},
+        "DELETE FROM embedsql.failure AS f USING embedsql.semantic_index AS i "
+        "WHERE f.index_id = i.index_id AND f.dead AND i.name = coalesce(%(index)s::text, i.name)",
+        {"index": index},
     ).rowcount

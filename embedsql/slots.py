@@ -26,6 +26,7 @@ class Slots:
         self.row = sqlfile.kit(self.names.row)
         self.chunk = sqlfile.kit(self.names.chunk)
         self.chunk_view = sqlfile.kit(self.names.chunk_view)
+        self.serving_view = sqlfile.kit(self.names.serving_view)
         self.index_view = sqlfile.identifier(spec.schema, spec.name)
         self.source = sqlfile.identifier(spec.schema, spec.table)
 

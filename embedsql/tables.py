@@ -70,15 +70,24 @@ def source_of(entity: Any) -> Source:
     return Source(entity, table, key)
 
 
-def chunk_table(index: str, key_types: Sequence[TypeEngine[Any]], vectors: VectorForm) -> Table:
-    """The view of an index's chunks that searches read; one row a chunk."""
+def chunk_table(
+    index: str,
+    key_types: Sequence[TypeEngine[Any]],
+    vectors: VectorForm,
+    generation: int | None = None,
+) -> Table:
+    """The view of an index's chunks that searches read; one row a chunk.
+
+    Of the generation that serves, or of the one that is named.
+    """
+    names = ObjectNames(index, generation or 1)
     vector: TypeEngine[Any] = VECTOR() if vectors.stored_as == "vector" else HALFVEC()
     columns: list[Column[Any]] = [
         Column(name, kind)
         for name, kind in zip(key_columns(len(key_types)), key_types, strict=True)
     ]
     return Table(
-        ObjectNames(index).chunk_view,
+        names.serving_view if generation is None else names.chunk_view,
         MetaData(schema=SCHEMA),
         *columns,
         Column("chunk_seq", Integer),

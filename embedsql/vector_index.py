@@ -90,7 +90,7 @@ def ensure_vector_index(connection: psycopg.Connection, index: RegisteredIndex) 
         return BuildState.THERE
     rows = count_vectors(connection, index)
     if index.spec.index == "ivfflat" and not rows:
-        log.info("%s has no vectors yet: its IVFFlat index waits for them", index.spec.name)
+        log.info("%s has no vectors yet: its IVFFlat index waits for them", index.label)
         return BuildState.WAITS
     statement = _build_statement(index, rows)
     owned = connection.execute(_OWNED, [sqlfile.text(vector.indexed_table)]).fetchone()
@@ -158,7 +158,7 @@ def _build(
     given = set_build_memory(connection, needed)
     log.info(
         "building the vector index of %s: %d vectors, about %d MB to build it in, %d MB allowed%s",
-        index.spec.name,
+        index.label,
         rows,
         needed >> 20,
         given >> 20,

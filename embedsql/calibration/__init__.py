@@ -90,7 +90,7 @@ def calibrate(
     anew = drifted and reweigh  # else the average stays the one that weights were made for
     _keep(connection, index, found, length if anew or made_for is None else None)
     if anew:
-        log.info("making the lexical weights of %s again", index.spec.name)
+        log.info("making the lexical weights of %s again", index.label)
         _reweigh(connection, slots, max(1.0, found.length or 1.0))
     return found
 

@@ -13,7 +13,17 @@ import sqlalchemy.exc
 import typer
 from stamina.instrumentation import set_on_retry_hooks
 
-from embedsql.cli import database, declare, grants, maintain, query, queue, schema, work
+from embedsql.cli import (
+    database,
+    declare,
+    grants,
+    maintain,
+    query,
+    queue,
+    reembed,
+    schema,
+    work,
+)
 from embedsql.errors import EmbedsqlError
 
 app = typer.Typer(
@@ -30,6 +40,7 @@ declare.add_to(app)
 work.add_to(app)
 query.add_to(app)
 queue.add_to(app)
+reembed.add_to(app)
 grants.add_to(app)
 maintain.add_to(app)
 

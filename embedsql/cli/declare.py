@@ -9,16 +9,20 @@ from typing import Annotated
 import psycopg
 import typer
 
-from embedsql import ddl, schema
+from embedsql import schema
 from embedsql.catalog import SourceTable, describe_source
 from embedsql.cli.logs import configure_logging
 from embedsql.cli.options import DatabaseUrl, IndexName, PrintSql, conninfo, note
 from embedsql.database import connect
-from embedsql.declare import check_declaration, create_index, drop_index
+from embedsql.declare import (
+    check_declaration,
+    create_index,
+    create_statements,
+    drop_index,
+)
 from embedsql.embedders import EmbedderOptions, Space, load_embedder
 from embedsql.errors import DeclarationError, ProviderError
 from embedsql.installation import install, installed_version
-from embedsql.registry import find_index
 from embedsql.settings import Settings
 from embedsql.spec import DEFAULT_MODEL, Backend, Chunking, IndexSpec, Storage
 from embedsql.vectors import Hnsw, Ivfflat, Metric, Quantization, Stored, VectorIndex
@@ -163,7 +167,7 @@ def add(
 
         # all that costs nothing is checked before a model is loaded
         check_declaration(connection, declared(dimensions or (index_dimensions or 0) + 1), source)
-        space = _space(full_model, embedding)
+        space = model_space(full_model, embedding)
         spec = declared(space.dimensions if space else dimensions or 0)
         label = space.label if space else None
         if print_sql:
@@ -178,7 +182,7 @@ def drop(index: IndexName, database_url: DatabaseUrl = None, print_sql: PrintSql
     """Remove a semantic index and all it made; the source table stays untouched."""
     with connect(conninfo(database_url)) as connection:
         if print_sql:
-            for statement in ddl.drop_statements(find_index(connection, index).spec):
+            for statement in drop_index_statements(connection, index):
                 typer.echo(statement + "\n")
             return
         drop_index(connection, index)
@@ -191,7 +195,7 @@ def _install_if_missing(connection: psycopg.Connection) -> None:
         note(f"schema version {schema.LATEST} installed")
 
 
-def _space(model: str, options: EmbedderOptions) -> Space | None:
+def model_space(model: str, options: EmbedderOptions) -> Space | None:
     """The model's space; ``None`` where its server is away but the dimensions were given."""
     key = Settings().openai_api_key
     secret = key.get_secret_value() if key else None
@@ -231,6 +235,6 @@ def _chunking(
 
 
 def _print_statements(spec: IndexSpec, source: SourceTable, space: str | None) -> None:
-    for statement in ddl.create_statements(spec, space=space, partitioned=source.partitioned):
+    for statement in create_statements(spec, space=space, partitioned=source.partitioned):
         typer.echo(statement + "\n")
     typer.echo("-- A worker embeds the rows that exist, and builds the vector index after them.")

@@ -13,7 +13,7 @@ from embedsql.catalog import has_row_security
 from embedsql.cli.options import DatabaseUrl, PrintSql, note, open_database
 from embedsql.errors import ConfigurationError
 from embedsql.grants import grant_statements, missing_grants, policy_statements
-from embedsql.registry import RegisteredIndex, find_index
+from embedsql.registry import RegisteredIndex, find_generations
 
 _BYPASSED = """
 SELECT NOT c.relrowsecurity OR r.rolbypassrls OR r.rolsuper
@@ -44,8 +44,8 @@ def grant(
 ) -> None:
     """Grant a role what a worker or a search needs, and nothing more; run as the owner."""
     with open_database(database_url) as connection:
-        chosen = (
-            [find_index(connection, index)] if index else list(registry.all_indexes(connection))
+        chosen = list(
+            find_generations(connection, index) if index else registry.all_indexes(connection)
         )
         if not chosen:
             raise ConfigurationError("there is no semantic index yet; first: embedsql add")
@@ -72,7 +72,7 @@ def grant(
         for one in chosen:
             if purpose is Purposes.WORKER:
                 _note_row_security(connection, one, role)
-    note(f"{role} may now {purpose.value} on: {', '.join(one.spec.name for one in chosen)}")
+    note(f"{role} may now {purpose.value} on: {', '.join(one.label for one in chosen)}")
 
 
 def _require_role(connection: psycopg.Connection, role: str) -> None:

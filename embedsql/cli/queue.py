@@ -10,7 +10,7 @@ import typer
 from embedsql import registry
 from embedsql.changelog import ChangeLog
 from embedsql.cli.options import DatabaseUrl, IndexName, Json, note, open_database, print_json
-from embedsql.registry import find_index
+from embedsql.registry import find_generations, find_index
 from embedsql.requeue import dead_letters, drop_dead_letters, requeue_rows
 from embedsql.verify import verify_index
 
@@ -43,7 +43,7 @@ def list_dead(
 def retry_dead(index: OnlyIndex = None, database_url: DatabaseUrl = None) -> None:
     """Log them again, with a clean record."""
     with open_database(database_url) as connection:
-        chosen = [find_index(connection, index)] if index else registry.all_indexes(connection)
+        chosen = find_generations(connection, index) if index else registry.all_indexes(connection)
         revived = sum(ChangeLog(one, "command line").revive(connection) for one in chosen)
     note(f"{revived} rows wait to be embedded")
 
@@ -62,7 +62,12 @@ def requeue(
 ) -> None:
     """Embed rows again, whether or not their text changed."""
     with open_database(database_url) as connection:
-        count = requeue_rows(connection, find_index(connection, index), where)
+        counts = [
+            requeue_rows(connection, one, where)
+            for one in find_generations(connection, index)
+            if one.state != "dropping"
+        ]
+        count = max(counts)
     note(f"{count} rows wait to be embedded")
 
 

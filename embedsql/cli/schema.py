@@ -19,7 +19,8 @@ def add_to(app: typer.Typer) -> None:
 def install_schema(database_url: DatabaseUrl = None, print_sql: PrintSql = False) -> None:
     """Install or upgrade the kit's own schema; nothing to do is no error."""
     if print_sql:
-        typer.echo("CREATE EXTENSION IF NOT EXISTS vector;\n")
+        for statement in schema.extension_statements():
+            typer.echo(statement + "\n")
         typer.echo(schema.upgrade_sql(0))
         return
     with connect(conninfo(database_url)) as connection:

@@ -27,6 +27,7 @@ from embedsql.cli.options import (
 )
 from embedsql.cli.progress import drain_progress
 from embedsql.drift import find_drift
+from embedsql.requeue import dead_letters
 from embedsql.settings import Settings
 from embedsql.verify import Verdict, verify_index
 from embedsql.worker import Worker, WorkerOptions
@@ -54,6 +55,9 @@ def worker(
     poll_interval: Annotated[
         float, typer.Option(min=0.05, help="Seconds between looks when nothing is notified.")
     ] = 2.0,
+    queries: Annotated[
+        bool, typer.Option("--queries/--no-queries", help="Embed what search functions ask, too.")
+    ] = True,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Embed new and changed rows until SIGTERM.
@@ -71,6 +75,7 @@ def worker(
         poll_interval=poll_interval,
         threads=threads,
         api_key=key.get_secret_value() if key else None,
+        queries=queries,
     )
     info = settings.conninfo(database_url)
     with drain_progress(info, enabled=watched) as advance:
@@ -88,7 +93,7 @@ def worker(
     if report.problems:
         raise typer.Exit(1)
     with open_database(database_url) as connection:
-        if any(index.dead for index in registry.status(connection)):
+        if dead_letters(connection, None):
             note("there are dead letters: embedsql dead list")
             raise typer.Exit(DISAGREES)
 
@@ -97,11 +102,16 @@ def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
     """What stands in each index: rows, chunks, what waits, what failed; and who works."""
     with open_database(database_url) as connection:
         found = registry.status(connection)
+        changes = registry.model_changes(connection)
         workers = registry.workers(connection)
     if as_json:
         print_json(
             {
-                "indexes": [asdict(index) for index in found],
+                "indexes": [
+                    asdict(index)
+                    | {"change": [asdict(one) for one in changes if one.index == index.index]}
+                    for index in found
+                ],
                 "workers": [asdict(worker) for worker in workers],
             }
         )
@@ -121,6 +131,12 @@ def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
     for index in found:
         if index.problem:
             console.print(f"{index.index} is left alone: {index.problem}", markup=False)
+    for change in changes:
+        console.print(
+            f"{change.index} generation {change.generation} is {change.state}: {change.rows} rows, "
+            f"{change.chunks} chunks, {change.pending + change.leased} pending, {change.dead} dead",
+            markup=False,
+        )
     for worker in workers:
         said = f"worker {worker.worker}, seen {worker.seen_seconds_ago:.0f} s ago: "
         console.print(f"{said}{worker.saved} rows, {worker.failed} failed", markup=False)
@@ -141,9 +157,9 @@ def verify(
     with open_database(database_url) as connection:
         for index in registry.all_indexes(connection):
             if drift := find_drift(connection, index):
-                problems[index.spec.name] = drift
+                problems[index.label] = drift
             try:
-                verdicts[index.spec.name] = verify_index(connection, index, repair=repair)
+                verdicts[index.label] = verify_index(connection, index, repair=repair)
             except psycopg.ProgrammingError:
                 if not drift:
                     raise

@@ -13,8 +13,22 @@ from psycopg import sql
 
 from embedsql import sqlfile
 from embedsql.ddl import vectors
-from embedsql.ddl.triggers import EVENTS, trigger_events, trigger_names, trigger_statements
+from embedsql.ddl.serving import (
+    copy_grants_statements,
+    drop_serving_statements,
+    drop_views,
+    serving_statements,
+    take_over_statements,
+)
+from embedsql.ddl.triggers import (
+    EVENTS,
+    drop_triggers,
+    trigger_events,
+    trigger_names,
+    trigger_statements,
+)
 from embedsql.ddl.vectors import vector_index_drop_statement, vector_index_statement
+from embedsql.naming import ObjectNames
 from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
 from embedsql.vector_slots import VectorSlots
@@ -22,7 +36,13 @@ from embedsql.vector_slots import VectorSlots
 __all__ = [
     "EVENTS",
     "create_statements",
+    "drop_generation_statements",
     "drop_statements",
+    "drop_trigger_statements",
+    "drop_views_statements",
+    "next_generation_statements",
+    "require_ready_statement",
+    "switch_statements",
     "trigger_events",
     "vector_index_drop_statement",
     "vector_index_statement",
@@ -32,7 +52,10 @@ _script = partial(sqlfile.script, __name__)
 
 
 def create_statements(
-    spec: IndexSpec, *, space: str | None = None, partitioned: bool = False
+    spec: IndexSpec,
+    *,
+    space: str | None = None,
+    partitioned: bool = False,
 ) -> list[str]:
     """The statements that make a semantic index, all but its vector index.
 
@@ -42,59 +65,104 @@ def create_statements(
         partitioned: Whether the source is a partitioned table, which needs row triggers.
     """
     slots = Slots(spec)
-    statements = vectors.column_statements(slots) + _tables(spec, slots, space)
-    statements += vectors.storage_statements(slots)
-    if spec.lexical is not None:
-        statements += _script(
-            "lexical.sql",
-            lexeme_index=sqlfile.identifier(slots.names.lexeme_index),
-            chunk=slots.chunk,
-        )
+    statements = _tables(slots, space, "serving", partitioned=partitioned)
+    statements += serving_statements(slots)
     return _texts(statements + trigger_statements(slots, partitioned=partitioned))
 
 
-def drop_statements(spec: IndexSpec) -> list[str]:
-    """The statements that remove a semantic index and all it made; the source table stays."""
-    slots = Slots(spec)
-    statements = _script(
-        "drop.sql",
-        source=slots.source,
-        index_view=slots.index_view,
-        chunk_view=slots.chunk_view,
-        chunk=slots.chunk,
-        row=slots.row,
-        batch=slots.batch,
-        log=slots.log,
-        name=sqlfile.literal(spec.name),
-        **trigger_names(slots),
+def next_generation_statements(
+    spec: IndexSpec,
+    names: ObjectNames,
+    *,
+    space: str | None = None,
+    partitioned: bool = False,
+    like: ObjectNames,
+) -> list[str]:
+    """The statements that make another generation of an index, beside the one that serves.
+
+    Args:
+        spec: Its declaration.
+        names: Its objects.
+        space: See ``create_statements``.
+        partitioned: See ``create_statements``.
+        like: The serving generation's objects: whoever has privileges on these gets them.
+    """
+    slots = Slots(spec, names)
+    statements = _tables(slots, space, "building", partitioned=partitioned)
+    statements += copy_grants_statements(slots, like)
+    # the triggers last: their lock keeps the source's writers waiting until the commit
+    return _texts(statements + trigger_statements(slots, partitioned=partitioned))
+
+
+def switch_statements(spec: IndexSpec, names: ObjectNames, *, in_place: bool) -> list[str]:
+    """The statements that let a generation serve in place of another; for one transaction.
+
+    Args:
+        spec: Its declaration.
+        names: Its objects.
+        in_place: Whether its view has the columns and types of the one that serves: what depends
+            on the views of the index stays, then.
+    """
+    slots = Slots(spec, names)
+    return _texts(
+        _script("serving_state.sql", **_identity(slots))
+        + take_over_statements(slots, in_place=in_place)
     )
-    return _texts(statements + vectors.drop_statements(slots))
 
 
-def _tables(spec: IndexSpec, slots: Slots, space: str | None) -> list[sql.Composed]:
-    names, vector = slots.names, VectorSlots(slots)
-    comment = f"chunks and vectors of {spec.schema}.{spec.table}, kept by embedsql"
-    return _script(
+def require_ready_statement(spec: IndexSpec, names: ObjectNames) -> str:
+    """The statement that fails unless a generation may be switched to."""
+    (statement,) = _script("require_ready.sql", **_identity(Slots(spec, names)))
+    return sqlfile.text(statement)
+
+
+def drop_statements(spec: IndexSpec) -> list[str]:
+    """The statements that remove a semantic index and all it made; the source table stays.
+
+    Of other generations than the first, too, wherever the database has them.
+    """
+    slots = Slots(spec)
+    return _texts(drop_triggers(slots) + drop_serving_statements(slots) + _drop(slots))
+
+
+def drop_views_statements(spec: IndexSpec) -> list[str]:
+    """The statements that remove what serves searches, as the first step of a drop."""
+    return _texts(drop_views(Slots(spec)))
+
+
+def drop_generation_statements(spec: IndexSpec, names: ObjectNames) -> list[str]:
+    """The statements that remove one generation without triggers, which must not serve."""
+    return _texts(_drop(Slots(spec, names)))
+
+
+def drop_trigger_statements(spec: IndexSpec, names: ObjectNames) -> list[str]:
+    """The statements after which a generation is not fed any more."""
+    return _texts(drop_triggers(Slots(spec, names)))
+
+
+def _tables(
+    slots: Slots, space: str | None, state: str, *, partitioned: bool
+) -> list[sql.Composed]:
+    spec, names, vector = slots.spec, slots.names, VectorSlots(slots)
+    functions = [
+        names.trigger_function(event) for event in trigger_events(spec, partitioned=partitioned)
+    ]
+    statements = vectors.column_statements(slots) + _script(
         "tables.sql",
         log=slots.log,
         batch=slots.batch,
         row=slots.row,
         chunk=slots.chunk,
         chunk_view=slots.chunk_view,
-        index_view=slots.index_view,
-        source=slots.source,
         key_definitions=slots.key_definitions,
         key_arrays=slots.key_arrays,
         key_columns=slots.key_columns,
-        view_key=slots.source_key_of("s"),
-        key_match=slots.key_match("s", "c"),
         vector_definitions=vector.definitions,
         chunk_key=slots.own_key_of("c"),
         viewed_vector=vector.viewed,
         viewed_from=vector.viewed_from,
         content_index=sqlfile.identifier(names.content_index),
-        view_comment=sqlfile.literal(comment),
-        name=sqlfile.literal(spec.name),
+        state=sqlfile.literal(state),
         source_schema=sqlfile.literal(spec.schema),
         source_table=sqlfile.literal(spec.table),
         declaration=sqlfile.literal(json.dumps(spec.to_json())),
@@ -103,7 +171,36 @@ def _tables(spec: IndexSpec, slots: Slots, space: str | None) -> list[sql.Compos
         batch_name=sqlfile.literal(names.batch),
         row_name=sqlfile.literal(names.row),
         chunk_name=sqlfile.literal(names.chunk),
+        chunk_view_name=sqlfile.literal(names.chunk_view),
+        trigger_functions=sqlfile.comma(map(sqlfile.literal, functions)),
+        **_identity(slots),
     )
+    statements += vectors.storage_statements(slots)
+    if spec.lexical is not None:
+        lexeme_index = sqlfile.identifier(names.lexeme_index)
+        statements += _script("lexical.sql", lexeme_index=lexeme_index, chunk=slots.chunk)
+    return statements
+
+
+def _drop(slots: Slots) -> list[sql.Composed]:
+    statements = _script(
+        "drop.sql",
+        chunk_view=slots.chunk_view,
+        chunk=slots.chunk,
+        row=slots.row,
+        batch=slots.batch,
+        log=slots.log,
+        **_identity(slots),
+        **trigger_names(slots),
+    )
+    return statements + vectors.drop_statements(slots)
+
+
+def _identity(slots: Slots) -> dict[str, sql.Composable]:
+    return {
+        "name": sqlfile.literal(slots.spec.name),
+        "generation": sqlfile.literal(slots.names.generation),
+    }
 
 
 def _texts(statements: list[sql.Composed]) -> list[str]:

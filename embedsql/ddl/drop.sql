@@ -1,23 +1,11 @@
-DROP TRIGGER IF EXISTS {insert_trigger} ON {source};
-
-DROP TRIGGER IF EXISTS {bulk_insert_trigger} ON {source};
-
-DROP TRIGGER IF EXISTS {update_trigger} ON {source};
-
-DROP TRIGGER IF EXISTS {delete_trigger} ON {source};
-
-DROP TRIGGER IF EXISTS {truncate_trigger} ON {source};
-
 -- CASCADE: the triggers of a source that bears another name now go with their functions.
 DROP FUNCTION IF EXISTS {insert_function}(), {bulk_insert_function}(), {update_function}(), {delete_function}(), {truncate_function}() CASCADE;
-
-DROP VIEW IF EXISTS {index_view};
 
 DROP VIEW IF EXISTS {chunk_view};
 
 DROP TABLE IF EXISTS {chunk}, {row}, {batch}, {log};
 
 DELETE FROM embedsql.bulk_insert AS b USING embedsql.semantic_index AS i
-WHERE b.index_id = i.index_id AND i.name = {name};
+WHERE b.index_id = i.index_id AND i.name = {name} AND i.generation = {generation};
 
-DELETE FROM embedsql.semantic_index WHERE name = {name};
+DELETE FROM embedsql.semantic_index WHERE name = {name} AND generation = {generation};

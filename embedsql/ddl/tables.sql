@@ -53,12 +53,8 @@ CREATE VIEW {chunk_view} WITH (security_invoker = true) AS
 SELECT {chunk_key}, c.chunk_seq, c.start_offset, c.content_hash, c.chunk, c.lexemes, c.terms, {viewed_vector}
 FROM {viewed_from};
 
-CREATE VIEW {index_view} WITH (security_invoker = true) AS
-SELECT {view_key}, c.chunk_seq, c.chunk, c.embedding
-FROM {source} AS s JOIN {chunk_view} AS c ON {key_match};
-
-COMMENT ON VIEW {index_view} IS {view_comment};
-
 INSERT INTO embedsql.semantic_index
-    (name, source_schema, source_table, declaration, space, log_table, batch_table, row_table, chunk_table)
-VALUES ({name}, {source_schema}, {source_table}, {declaration}, {space}, {log_name}, {batch_name}, {row_name}, {chunk_name});
+    (name, generation, state, source_schema, source_table, declaration, space,
+     log_table, batch_table, row_table, chunk_table, chunk_view, trigger_functions)
+VALUES ({name}, {generation}, {state}, {source_schema}, {source_table}, {declaration}, {space},
+        {log_name}, {batch_name}, {row_name}, {chunk_name}, {chunk_view_name}, ARRAY[{trigger_functions}]);

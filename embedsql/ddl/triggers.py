@@ -43,6 +43,11 @@ def trigger_statements(slots: Slots, *, partitioned: bool) -> list[sql.Composed]
     return statements + (_script("always.sql", **fill) if slots.spec.replicated else [])
 
 
+def drop_triggers(slots: Slots) -> list[sql.Composed]:
+    """Remove the triggers from the source; their functions stay."""
+    return _script("drop_triggers.sql", source=slots.source, **trigger_names(slots))
+
+
 def trigger_names(slots: Slots) -> dict[str, sql.Composable]:
     """``insert_trigger``, ``insert_function`` and so on, for every event."""
     found: dict[str, sql.Composable] = {}
@@ -59,6 +64,7 @@ def _function(slots: Slots, event: str, *, by_row: bool) -> list[sql.Composed]:
         row=slots.row,
         chunk=slots.chunk,
         name=sqlfile.literal(slots.spec.name),
+        generation=sqlfile.literal(slots.names.generation),
         key_columns=slots.key_columns,
         source_key=slots.source_key_of("c"),
         new_key=slots.qualified_key("NEW"),

@@ -201,6 +201,7 @@ def _objects(slots: Slots) -> dict[str, tuple[str, str]]:
     return {
         "source": (spec.schema, spec.table),
         "index_view": (spec.schema, spec.name),
+        "serving_view": (SCHEMA, names.serving_view),
         "chunk_view": (SCHEMA, names.chunk_view),
         "log": (SCHEMA, names.log),
         "batch": (SCHEMA, names.batch),

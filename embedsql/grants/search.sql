@@ -2,9 +2,11 @@ GRANT USAGE ON SCHEMA embedsql TO {role};
 
 GRANT USAGE ON SCHEMA {source_schema} TO {role};
 
-GRANT SELECT (name, space, chunk_table, configurations, similarity_mean, similarity_deviation) ON embedsql.semantic_index TO {role};
+GRANT SELECT (name, space, generation, state, chunk_table, configurations, similarity_mean, similarity_deviation) ON embedsql.semantic_index TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.require_space TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.require_serving TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.identifier_lexemes TO {role};
 
@@ -17,6 +19,8 @@ GRANT EXECUTE ON FUNCTION embedsql.sparse TO {role};
 GRANT EXECUTE ON FUNCTION embedsql.configuration TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.quote_lexeme TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.highlight TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.phrase_query TO {role};
 
@@ -32,7 +36,20 @@ GRANT SELECT ({key}) ON {source} TO {role};
 
 GRANT SELECT ON {index_view} TO {role};
 
+GRANT SELECT ON {serving_view} TO {role};
+
 GRANT SELECT ON {chunk_view} TO {role};
 
 -- The views run as their caller, so that row-level security of the source holds.
 GRANT SELECT ON {chunk} TO {role};
+
+-- What it asks, and the answer to that: not the mail-box, not the vectors of what others ask.
+GRANT EXECUTE ON FUNCTION embedsql.prepare_search TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.default_wait_ms TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.post_query TO {role};
+
+GRANT EXECUTE ON FUNCTION embedsql.await_query TO {role};
+
+GRANT EXECUTE ON FUNCTION {index_view} TO {role};

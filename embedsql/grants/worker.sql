@@ -4,7 +4,7 @@ GRANT USAGE ON SCHEMA {source_schema} TO {role};
 
 GRANT SELECT (version) ON embedsql.installation TO {role};
 
-GRANT SELECT (index_id, name, declaration, space, generation, chunk_table, backfill_since, backfill_after, problem, average_length, configurations, calibrated_chunks), UPDATE (space, backfill_since, backfill_after, problem, average_length, configurations, similarity_mean, similarity_deviation, calibrated_chunks) ON embedsql.semantic_index TO {role};
+GRANT SELECT (index_id, name, declaration, space, generation, state, chunk_table, backfill_since, backfill_after, problem, average_length, configurations, calibrated_chunks), UPDATE (space, backfill_since, backfill_after, problem, average_length, configurations, similarity_mean, similarity_deviation, calibrated_chunks) ON embedsql.semantic_index TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.estimated_chunks TO {role};
 
@@ -44,3 +44,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON {row} TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON {chunk} TO {role};
 
 GRANT SELECT ON {chunk_view} TO {role};
+
+-- Queries of search functions, without which its other work goes on.
+GRANT SELECT, UPDATE (claimed_until, error), DELETE ON embedsql.query_request TO {role};
+
+GRANT SELECT, INSERT, DELETE ON embedsql.query_vector TO {role};

@@ -6,7 +6,7 @@ A released file is never edited; a change is a new version with its own pair of 
 from __future__ import annotations
 
 from embedsql.errors import SchemaVersionError
-from embedsql.sqlfile import read
+from embedsql.sqlfile import read, split
 
 LATEST = 1
 
@@ -23,6 +23,11 @@ def downgrade_sql(installed: int, version: int = 0) -> str:
     _check(version, installed)
     steps = range(installed, version, -1)
     return "\n".join(read(__name__, f"v{step:02}_down.sql") for step in steps)
+
+
+def extension_statements() -> list[str]:
+    """The SQL that creates the extensions: pgvector, and dblink where it is to be had."""
+    return split(read(__name__, "extensions.sql"))
 
 
 def _check(low: int, high: int) -> None:

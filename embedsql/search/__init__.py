@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from embedsql.search.hit import Hit
 from embedsql.search.query import Mode, Query, SearchTuning
+from embedsql.search.shaping import Shaping, recency
 from embedsql.search.statement import search_statement
 
-__all__ = ["Hit", "Mode", "Query", "SearchTuning", "search_statement"]
+__all__ = ["Hit", "Mode", "Query", "SearchTuning", "Shaping", "recency", "search_statement"]

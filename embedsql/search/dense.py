@@ -7,12 +7,14 @@ little exactly then, since few rows match. So the lane never returns fewer rows 
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import CTE, Text, func, literal, select, true, union_all
 from sqlalchemy.sql import ColumnElement
 
 from embedsql.search.collapse import best_chunk
 from embedsql.search.distance import distance, index_distance
-from embedsql.search.query import Query
+from embedsql.search.query import Query, within
 from embedsql.search.target import Target
 
 MOST_EF_SEARCH = 1000
@@ -21,7 +23,7 @@ MOST_EF_SEARCH = 1000
 def dense_lane(target: Target, query: Query) -> CTE:
     """Columns: the key, ``chunk_seq``, ``distance``, ``strategy``, ``rank`` from 1."""
     near = _near_rows(target, query)
-    short = select(func.count()).select_from(near).scalar_subquery() < query.limit
+    short = select(func.count()).select_from(near).scalar_subquery() < query.needed
     exact = _exact_rows(target, query, only_if=short)
     found = union_all(
         select(*near.c, literal("ann", Text).label("strategy")).where(~short),
@@ -66,17 +68,18 @@ def _exact_rows(target: Target, query: Query, *, only_if: ColumnElement[bool]) -
     return select(*rows.c).order_by(*order).limit(query.candidates).cte("exact_row")
 
 
-def _settings(target: Target, query: Query, candidates: int) -> CTE:
+def _settings(target: Target, query: Query, candidates: Any) -> CTE:
     """Settings of this transaction, made inside the statement, so that one ``Select`` is all.
 
     Without them an HNSW scan ends silently after 40 rows, whatever the LIMIT says. The space is
     checked here too: a query embedded by another model is refused.
     """
-    ef_search = query.tuning.ef_search or min(max(candidates, 40), MOST_EF_SEARCH)
+    chosen = query.tuning.ef_search
+    ef_search = str(chosen) if chosen else within(candidates, 40, MOST_EF_SEARCH)
     return select(
-        func.set_config("hnsw.ef_search", str(ef_search), True).label("ef_search"),
+        func.set_config("hnsw.ef_search", ef_search, True).label("ef_search"),
         func.set_config("hnsw.iterative_scan", "relaxed_order", True).label("iterative_scan"),
         func.set_config("ivfflat.probes", str(query.tuning.probes), True).label("probes"),
         func.set_config("ivfflat.iterative_scan", "relaxed_order", True).label("more_probes"),
-        func.embedsql.require_space(target.index, query.space).label("space"),
+        func.embedsql.require_space(target.index, query.space, target.generation).label("space"),
     ).cte("settings")

@@ -58,6 +58,8 @@ def _indexed(vector: ColumnElement[Any], vectors: VectorForm, query: Query) -> C
 
 
 def _given(query: Query, kind: Any) -> ColumnElement[Any]:
+    if isinstance(query.vector, ColumnElement):
+        return cast(query.vector, kind)
     return cast(literal(query.vector_text, Text), kind)
 
 

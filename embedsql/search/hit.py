@@ -28,6 +28,8 @@ class Hit:
         snippet: The beginning of that chunk.
         strategy: How the dense lane was served: ``ann`` (approximate index) or ``exact``;
             ``None`` without a dense lane.
+        highlight: The passage as HTML with the query's words marked, where it was asked for.
+        passage: The chunk whole, with its neighbours, where they were asked for.
     """
 
     score: float
@@ -38,6 +40,8 @@ class Hit:
     chunk_seq: int
     snippet: str
     strategy: str | None
+    highlight: str | None = None
+    passage: str | None = None
 
 
 class HitBundle(Bundle[Hit]):

@@ -42,7 +42,11 @@ def question_of(target: Target, query: Query) -> CTE:
         QueryError: The index has no lexical lane.
     """
     asked = func.embedsql.bm25_question(
-        target.index, target.configuration(), literal(query.text, Text), _depth(query)
+        target.index,
+        target.configuration(),
+        literal(query.text, Text),
+        _depth(query),
+        target.generation,
     ).table_valued(
         "weights",
         column("terms", ARRAY(Text)),
@@ -103,7 +107,7 @@ def bm25(chunk: FromClause, question: CTE) -> ColumnElement[Any]:
 
 def _depth(query: Query) -> int:
     """Rows that the lane is asked for: no more than are shown where it is the only one."""
-    return query.candidates if query.uses_dense else query.limit
+    return query.candidates if query.uses_dense else query.needed
 
 
 def _best_matches(

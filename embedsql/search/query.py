@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
+from sqlalchemy import Text, cast, func
 from sqlalchemy.sql import ColumnElement
 
 from embedsql.errors import QueryError
+from embedsql.search.shaping import Shaping
 from embedsql.search.words import clean_text, has_operators
 
 Mode = Literal["hybrid", "dense", "lexical"]
@@ -80,30 +82,43 @@ class Query:
     Attributes:
         text: What was asked, in words; the lexical lane needs it.
         vector: What was asked, as a vector of the index's space, shape (dimensions,); the dense
-            lane needs it.
+            lane needs it. Or an SQL expression of that type.
+        vector_dimensions: Length of a vector that is an expression, where a form needs to know it.
         space: Label of the space ``vector`` is of; the server refuses another than the index's.
         mode: Which lanes.
         limit: Most rows.
         where: SQLAlchemy expressions on the source's columns, applied inside each lane.
         tuning: See ``SearchTuning``.
+        shaping: What becomes of the ranking; see ``Shaping``.
+        joins: Tables, or mapped classes, that ``where`` speaks of, each with its ON condition;
+            at most one line of each for a row of the source.
 
     Raises:
         QueryError: It cannot be run; the message says why.
     """
 
     text: str | None = None
-    vector: Sequence[float] | None = None
+    vector: Sequence[float] | ColumnElement[Any] | None = None
+    vector_dimensions: int | None = None
     space: str | None = None
     mode: Mode = "hybrid"
     limit: int = 10
     where: Sequence[ColumnElement[bool]] = ()
     tuning: SearchTuning = field(default_factory=SearchTuning)
+    shaping: Shaping = field(default_factory=Shaping)
+    joins: Sequence[tuple[Any, ColumnElement[bool]]] = ()
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
             raise QueryError(f"no such mode: {self.mode!r}; take hybrid, dense or lexical")
         if not 1 <= self.limit <= MOST_ROWS:
             raise QueryError(f"the limit must be 1 to {MOST_ROWS} rows, not {self.limit}")
+        if self.shaping.reorders and self.shown > self.tuning.candidates:
+            raise QueryError(
+                f"rows up to the {self.shown}th are asked for, and {self.tuning.candidates} "
+                "candidates looked at: give SearchTuning(candidates=…) of at least as many, the "
+                "same for all pages"
+            )
         if self.text is not None:
             object.__setattr__(self, "text", checked_text(self.text))
         if self.uses_lexical and self.text is None:
@@ -132,14 +147,45 @@ class Query:
         return max(self.tuning.candidates, self.limit)
 
     @property
+    def shown(self) -> int:
+        """How many rows from the top are looked at for this page."""
+        return self.shaping.offset + self.limit
+
+    @property
+    def needed(self) -> int:
+        """How many rows a lane must not fall short of, if there are as many."""
+        return self.candidates if self.shaping.reorders else self.limit
+
+    @property
     def dimensions(self) -> int:
-        """Length of the vector."""
+        """Length of the vector.
+
+        Raises:
+            QueryError: It is an expression, and nobody said.
+        """
+        if isinstance(self.vector, ColumnElement):
+            if self.vector_dimensions is None:
+                raise QueryError("this form of vectors needs the declaration to say its dimensions")
+            return self.vector_dimensions
         return 0 if self.vector is None else len(self.vector)
 
     @property
     def vector_text(self) -> str:
         """The vector as pgvector reads it."""
         return vector_text(self.vector if self.vector is not None else ())
+
+
+def within(number: Any, least: int, most: int) -> Any:
+    """A number as text, kept between two others.
+
+    Args:
+        number: An ``int``, or an SQL expression where the limit is known to the server only.
+        least: It is at least this.
+        most: And at most this.
+    """
+    if isinstance(number, ColumnElement):
+        return cast(func.least(func.greatest(number, least), most), Text)
+    return str(min(max(number, least), most))
 
 
 def checked_text(text: str) -> str:

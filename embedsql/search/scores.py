@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import CTE, Double, Text, cast, column, func, literal, select, table
+from sqlalchemy import CTE, Double, Integer, Text, cast, column, func, literal, select, table
 from sqlalchemy.sql import ColumnElement
 
 from embedsql.naming import SCHEMA
@@ -22,6 +22,8 @@ MEAN, DEVIATION = 0.1, 0.1
 _registry = table(
     "semantic_index",
     column("name", Text),
+    column("generation", Integer),
+    column("state", Text),
     column("similarity_mean", Double),
     column("similarity_deviation", Double),
     schema=SCHEMA,
@@ -56,9 +58,12 @@ def _stretched(value: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def _calibration(target: Target) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
     """Mean and deviation of the similarity of two chunks taken at random."""
+    read = _registry.c.state == literal("serving", Text)
+    if target.generation is not None:
+        read = _registry.c.generation == target.generation
     known = select(
         func.coalesce(_registry.c.similarity_mean, MEAN).label("mean"),
         func.coalesce(func.nullif(_registry.c.similarity_deviation, 0.0), DEVIATION).label("dev"),
-    ).where(_registry.c.name == literal(target.index, Text))
+    ).where(_registry.c.name == literal(target.index, Text), read)
     scale = known.cte("calibration")
     return select(scale.c.mean).scalar_subquery(), select(scale.c.dev).scalar_subquery()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, Table, and_, func, select
+from sqlalchemy import CTE, Select, Table, and_, func, select
+from sqlalchemy.sql import ColumnElement
 
 from embedsql.search.fusion import ranked_rows
 from embedsql.search.hit import HitBundle
+from embedsql.search.passage import highlighted, passage, snippet
 from embedsql.search.query import Query
 from embedsql.search.target import Target
-
-SNIPPET_CHARACTERS = 240
+from embedsql.search.window import shaped_rows
 
 
 def search_statement(target: Target, query: Query) -> Select[Any]:
@@ -20,26 +21,53 @@ def search_statement(target: Target, query: Query) -> Select[Any]:
     Returns:
         Lines of ``(entity, hit)`` for a mapped class, of ``(*columns, hit)`` for a ``Table``.
     """
-    ranked = ranked_rows(target, query)
+    rows, best_first = shaped_rows(target, query, ranked_rows(target, query))
     source, chunk = target.source, target.chunk
     entity = source.table.columns if isinstance(source.entity, Table) else [source.entity]
-    hit = HitBundle(
-        ranked.c.score,
-        ranked.c.dense_rank,
-        ranked.c.similarity,
-        ranked.c.lexical_rank,
-        ranked.c.bm25,
-        ranked.c.chunk_seq,
-        func.left(chunk.c.chunk, SNIPPET_CHARACTERS).label("snippet"),
-        ranked.c.strategy,
-    )
-    pairs = zip(target.key_of(ranked), target.key_of(chunk), strict=True)
+    hit = HitBundle(*_hit_columns(target, query, rows))
+    pairs = zip(target.key_of(rows), target.key_of(chunk), strict=True)
     same_chunk = and_(*(left == right for left, right in pairs))
-    return (
+    statement = (
         select(*entity, hit)
         .select_from(source.entity)
-        .join(ranked, target.is_row_of(ranked))
-        .join(chunk, and_(same_chunk, chunk.c.chunk_seq == ranked.c.chunk_seq))
-        .order_by(ranked.c.score.desc(), *source.key)
+        .join(rows, target.is_row_of(rows))
+        .join(chunk, and_(same_chunk, chunk.c.chunk_seq == rows.c.chunk_seq))
+        .order_by(*best_first, *source.key)
         .limit(query.limit)
     )
+    return statement.offset(query.shaping.offset) if query.shaping.offset else statement
+
+
+def facet_statement(target: Target, query: Query, column: ColumnElement[Any]) -> Select[Any]:
+    """How often each value of a column of the source comes among the candidates; most first.
+
+    Returns:
+        Lines of ``(value, count)``.
+    """
+    rows, _ = shaped_rows(target, query, ranked_rows(target, query))
+    count = func.count().label("count")
+    return (
+        select(column.label("value"), count)
+        .select_from(target.source.entity)
+        .join(rows, target.is_row_of(rows))
+        .group_by(column)
+        .order_by(count.desc(), column)
+    )
+
+
+def _hit_columns(target: Target, query: Query, rows: CTE) -> list[ColumnElement[Any]]:
+    columns: list[ColumnElement[Any]] = [
+        rows.c.score,
+        rows.c.dense_rank,
+        rows.c.similarity,
+        rows.c.lexical_rank,
+        rows.c.bm25,
+        rows.c.chunk_seq,
+        snippet(target),
+        rows.c.strategy,
+    ]
+    if query.shaping.highlight and query.text is not None:
+        columns.append(highlighted(target, query))
+    if query.shaping.neighbours is not None:
+        columns.append(passage(target, query, rows))
+    return columns

@@ -7,15 +7,32 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Select, Table, Text, and_, cast, func, literal, not_, or_, select, tuple_
+from sqlalchemy import (
+    Column,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    and_,
+    cast,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import REGCONFIG
+from sqlalchemy.orm import join
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.selectable import FromClause
+from sqlalchemy.types import NullType
 
 from embedsql.errors import QueryError
 from embedsql.naming import key_columns
 from embedsql.search.query import Query
-from embedsql.tables import Source, chunk_table
+from embedsql.spec import IndexSpec
+from embedsql.tables import Source, chunk_table, source_of
 from embedsql.vectors import VectorForm
 
 
@@ -31,18 +48,20 @@ class Target:
         source: Its source.
         vectors: How its vectors are stored and indexed.
         lexical: Its text-search configuration; ``None``: no lexical lane.
+        generation: The generation that is read. ``None``: the one that serves.
     """
 
     index: str
     source: Source
     vectors: VectorForm = field(default_factory=VectorForm)
     lexical: str | None = "english"
+    generation: int | None = None
 
     @cached_property
     def chunk(self) -> Table:
         """The view of its chunks."""
         types = [column.type for column in self.source.table.primary_key.columns]
-        return chunk_table(self.index, types, self.vectors)
+        return chunk_table(self.index, types, self.vectors, self.generation)
 
     @property
     def key_names(self) -> list[str]:
@@ -67,21 +86,36 @@ class Target:
         """
         return (
             select(*self.key_of(self.chunk), self.chunk.c.chunk_seq, *columns)
-            .select_from(self.source.entity)
+            .select_from(self._joined(query))
             .join(self.chunk, self.is_row_of(self.chunk))
             .where(*query.where, *self.asked_of(self.source.key, query))
         )
+
+    def vector_of(self, key: Sequence[Any]) -> ColumnElement[Any]:
+        """The vector of a row's first chunk; null where it has none."""
+        chunk = self.chunk.alias("like_chunk")
+        own = zip(self.key_of(chunk), self.source.key, key, strict=True)
+        same = [column == literal(value, kind.type) for column, kind, value in own]
+        first = select(chunk.c.embedding).where(chunk.c.chunk_seq == 0, *same)
+        return first.correlate(None).scalar_subquery()
 
     def row_of(self, chunks: FromClause, query: Query) -> Select[Any]:
         """One line where the source row of a line of ``chunks`` passes the filters."""
         own = self.key_of(chunks)
         return (
             select(literal(1).label("there"))
-            .select_from(self.source.entity)
+            .select_from(self._joined(query))
             .where(self.is_row_of(chunks), *query.where, *self.asked_of(own, query))
             .limit(1)
             .correlate(chunks)
         )
+
+    def _joined(self, query: Query) -> Any:
+        """The source, with what the filters speak of."""
+        found = self.source.entity
+        for other, condition in query.joins:
+            found = join(found, other, condition)
+        return found
 
     def configuration(self) -> ColumnElement[Any]:
         """The declared text-search configuration.
@@ -105,7 +139,7 @@ class Target:
         if self.lexical is None or not query.has_operators:
             return ()
         asked = func.embedsql.read_question(
-            self.index, self.configuration(), literal(query.text, Text)
+            self.index, self.configuration(), literal(query.text, Text), self.generation
         ).table_valued("required", "excluded", name="asked")
         required = select(asked.c.required).scalar_subquery()
         excluded = select(asked.c.excluded).scalar_subquery()
@@ -120,3 +154,10 @@ class Target:
             row.not_in(matching(excluded)),
             or_(required.is_(None), not_(row.not_in(matching(required)))),
         )
+
+
+def registered_target(spec: IndexSpec, generation: int | None = None) -> Target:
+    """The target of a declaration alone: of the source, only the key is known."""
+    columns = [Column(column.name, NullType, primary_key=True) for column in spec.key]
+    source = source_of(Table(spec.table, MetaData(), *columns, schema=spec.schema))
+    return Target(spec.name, source, spec.vectors, spec.lexical, generation)

@@ -7,4 +7,4 @@ FROM (
     JOIN {source} AS s ON {key_match}
     JOIN pg_catalog.pg_ts_config AS t ON t.cfgname = s.{lexical_column}::text
 ) AS f
-WHERE i.name = {name} AND NOT coalesce(i.configurations, '{{}}') @> f.names
+WHERE i.name = {name} AND i.generation = {generation} AND NOT coalesce(i.configurations, '{{}}') @> f.names

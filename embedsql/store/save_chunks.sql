@@ -6,11 +6,11 @@ WITH made AS MATERIALIZED (
 ), average AS MATERIALIZED (
     -- until it is known, that of this batch
     SELECT greatest(1, coalesce(
-        (SELECT average_length FROM embedsql.semantic_index WHERE name = {name}),
+        (SELECT average_length FROM embedsql.semantic_index WHERE name = {name} AND generation = {generation}),
         (SELECT avg(embedsql.text_length(lexemes)) FROM made))) AS length
 ), kept AS (
     UPDATE embedsql.semantic_index AS i SET average_length = average.length FROM average
-    WHERE i.name = {name} AND i.average_length IS NULL
+    WHERE i.name = {name} AND i.generation = {generation} AND i.average_length IS NULL
 )
 INSERT INTO {chunk} AS c
     ({key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, terms{vector_columns})

@@ -114,6 +114,7 @@ class Vectors:
                 key_match=slots.key_match("s", "k"),
                 lexical_column=sqlfile.identifier(index.spec.lexical_column),
                 name=sqlfile.literal(index.spec.name),
+                generation=sqlfile.literal(index.generation),
             )
         )
         self._acknowledge = _filled("acknowledge.sql", slots)
@@ -296,6 +297,7 @@ def _filled(name: str, slots: Slots) -> sql.Composed:
         lexemes=slots.lexemes_expression,
         terms=slots.terms_expression,
         name=sqlfile.literal(slots.spec.name),
+        generation=sqlfile.literal(slots.names.generation),
         vector_array=sqlfile.raw(f"{slots.spec.vectors.stored_as}[]"),
         vector_columns=vector.saved_columns,
         vector_values=vector.saved_values,

@@ -27,12 +27,12 @@ def open_connection(conninfo: str) -> psycopg.Connection:
     return connection
 
 
-def open_listening(conninfo: str) -> psycopg.Connection:
-    """The same, told of changes; but not through a pooler, where another would hear of them."""
+def open_listening(conninfo: str, channel: str = CHANNEL) -> psycopg.Connection:
+    """The same, told of what ``channel`` tells; not through a pooler: another would hear of it."""
     connection = open_connection(conninfo)
     try:
         if not is_pooled(connection):
-            connection.execute(f"LISTEN {CHANNEL}")
+            connection.execute(f"LISTEN {channel}")
     except BaseException:
         connection.close()
         raise

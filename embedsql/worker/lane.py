@@ -52,8 +52,13 @@ class Lane:
         self._pause = FIRST_PAUSE
 
     def serves(self, index: RegisteredIndex) -> bool:
-        """Whether the declaration is still the one this was made for."""
-        return (index.spec, index.generation) == (self.index.spec, self.index.generation)
+        """Whether declaration and state are still those that this was made for."""
+        ours = self.index
+        return (index.spec, index.generation, index.state) == (
+            ours.spec,
+            ours.generation,
+            ours.state,
+        )
 
     def ready(self) -> bool:
         """Whether it is not to be left alone just now."""
@@ -122,7 +127,7 @@ class Lane:
         log.info(
             "batch written",
             extra={
-                "index": self.index.spec.name,
+                "index": self.index.label,
                 "rows": outcome.saved,
                 "removed": outcome.gone,
                 "failed": outcome.failed,
@@ -139,7 +144,7 @@ class Lane:
         report.failed += outcome.failed
         report.embedded += work.prepared.made
         report.reused += work.prepared.reused
-        report.settled[self.index.spec.name] += outcome.saved + outcome.gone
+        report.settled[self.index.label] += outcome.saved + outcome.gone
 
     def _recover(self, connection: psycopg.Connection, batch: Batch, error: psycopg.Error) -> None:
         """The database refused the batch: is it the table, the moment, or one row?"""
@@ -163,7 +168,7 @@ class Lane:
         seconds = self._pause * random.uniform(0.75, 1.25)
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
         self._not_before = time.monotonic() + seconds
-        log.warning("%s waits %.1f s: %s", self.index.spec.name, seconds, said(error))
+        log.warning("%s waits %.1f s: %s", self.index.label, seconds, said(error))
 
 
 @dataclass
@@ -194,7 +199,7 @@ def refusal(
     connection: psycopg.Connection, index: RegisteredIndex, error: psycopg.ProgrammingError
 ) -> str:
     """Why the database will not have an index's work done, with what mends it."""
-    words = f"the database refuses the work on {index.spec.name!r}: {said(error)}"
+    words = f"the database refuses the work on {index.label!r}: {said(error)}"
     if not isinstance(error, psycopg.errors.InsufficientPrivilege):
         return "; ".join([words, *find_drift(connection, index)])
     missing = missing_grants(connection, index.spec, "worker", index.names)

@@ -71,9 +71,12 @@ class Lanes:
     def leave_alone(
         self, connection: psycopg.Connection, index: RegisteredIndex, problem: str
     ) -> None:
-        """Look at an index again in a minute; its configuration is at fault."""
-        log.error("%s is left alone: %s", index.spec.name, problem)
-        self._report.problems[index.spec.name] = problem
+        """Look at an index again in a minute; its configuration is at fault, or it was dropped."""
+        if not registry.is_kept(connection, index.index_id):
+            self._lanes.pop(index.index_id, None)
+            return
+        log.error("%s is left alone: %s", index.label, problem)
+        self._report.problems[index.label] = problem
         self._not_before[index.index_id] = time.monotonic() + PROBLEM_SECONDS
         self._lanes.pop(index.index_id, None)
         registry.set_problem(connection, index.index_id, problem)
@@ -96,17 +99,17 @@ class Lanes:
             embedder = self._embedder(index)
         except ProviderError as error:
             seconds = min(error.retry_after or FIRST_PAUSE, LONGEST_PAUSE)
-            log.warning("%s waits for its provider: %s", index.spec.name, error)
+            log.warning("%s waits for its provider: %s", index.label, error)
             self._not_before[index.index_id] = time.monotonic() + seconds
             return None
         stored = registry.adopt_space(connection, index.index_id, embedder.space.label)
         if stored != embedder.space.label:
             raise SpaceMismatchError(
-                f"the vectors of {index.spec.name!r} are of another space than the model "
+                f"the vectors of {index.label!r} are of another space than the model "
                 f"gives now: stored {stored}, model {embedder.space.label}"
             )
         registry.set_problem(connection, index.index_id, None)
-        self._report.problems.pop(index.spec.name, None)
+        self._report.problems.pop(index.label, None)
         change_log = ChangeLog(index, self._worker, self._lease)
         lane = Lane(
             index,

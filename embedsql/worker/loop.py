@@ -24,6 +24,7 @@ from embedsql import registry
 from embedsql.changelog import Batch
 from embedsql.errors import ConfigurationError, ConnectionFailedError
 from embedsql.registry import RegisteredIndex
+from embedsql.worker.answerer import Answerer
 from embedsql.worker.connections import open_connection, open_listening
 from embedsql.worker.heartbeat import Heartbeat
 from embedsql.worker.index_builder import IndexBuilder
@@ -98,6 +99,7 @@ class Worker:
             LeaseKeeper(opened, self._options.lease / 3, heartbeat) as self._leases,
             IndexBuilder(opened, woken) as self._builder,
             Writer(opened, self._options.lease, self.report, self._on_batch, woken) as self._writer,
+            self._answering(),
         ):
             try:
                 self._work(connection)
@@ -106,6 +108,12 @@ class Worker:
                     station.close()
                 self._stations.clear()
         return self.report
+
+    def _answering(self) -> contextlib.AbstractContextManager[object]:
+        options = self._options
+        if options.drain or not options.queries:
+            return contextlib.nullcontext()
+        return Answerer(self._conninfo, api_key=options.api_key, threads=options.threads)
 
     def _work(self, connection: psycopg.Connection) -> None:
         try:
@@ -172,10 +180,11 @@ class Worker:
         if not station.ready():
             return False
         size = self._options.batch_size
-        if station.has_room(backfill=False):
+        # all that a generation which does not serve waits for stands back as a backfill does
+        if station.has_room(backfill=index.aside):
             batch = lane.claim(connection, size)
             if batch is not None:
-                return self._hand_over(connection, lane, batch, backfill=False)
+                return self._hand_over(connection, lane, batch, backfill=index.aside)
         if index.backfilling:
             if station.has_room(backfill=True):
                 batch = lane.claim_backfill(connection, size)
@@ -214,7 +223,7 @@ class Worker:
         if not self._options.drain or self._leases.batches():
             return False
         for index in registry.all_indexes(connection):
-            if index.spec.name in self.report.problems:
+            if index.label in self.report.problems:
                 continue
             lane = self._lanes.known(index)
             if lane is None or not lane.change_log.is_empty(connection):

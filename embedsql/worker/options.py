@@ -19,6 +19,8 @@ class WorkerOptions:
         poll_interval: Seconds between looks at the log when no notification comes. Defaults to 2.
         threads: Threads of a local model. Defaults to its own choice.
         api_key: For ``openai:`` models.
+        queries: Embed the queries of search functions and of processes without a model, too; a
+            draining worker does not. Costs a second copy of a local model. Defaults to true.
     """
 
     batch_size: int = 256
@@ -27,3 +29,4 @@ class WorkerOptions:
     poll_interval: float = 2.0
     threads: int | None = None
     api_key: str | None = None
+    queries: bool = True

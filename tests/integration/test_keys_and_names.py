@@ -263,7 +263,7 @@ LEFTOVERS = """
 SELECT relname FROM pg_class WHERE relnamespace = 'embedsql'::regnamespace
 AND relkind IN ('r', 'v', 'S')
 AND relname NOT LIKE ALL
-    ('{installation,semantic_index%,bulk_insert,worker,failure,dead_letter,status}')
+    ('{installation,semantic_index%,bulk_insert,worker,failure,dead_letter,status,query_%,model_change}')
 UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal
 UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'embedsql'::regnamespace
 AND prorettype = 'trigger'::regtype

@@ -25,6 +25,7 @@ def objects(names: ObjectNames) -> list[str]:
         names.row,
         names.chunk,
         names.chunk_view,
+        names.serving_view,
         names.vector_index,
         names.lexeme_index,
         names.content_index,
@@ -37,7 +38,7 @@ def test_short_names_are_left_as_they_are() -> None:
 
     assert names.log == "article_search_log"
     assert names.chunk == "article_search_chunk_1"
-    assert names.chunk_view == "article_search_chunk"
+    assert names.serving_view == "article_search_chunk"
     assert names.trigger("insert") == "embedsql_article_search_insert"
     assert names.trigger_function("insert") == "article_search_on_insert"
 
@@ -73,16 +74,18 @@ def test_the_objects_of_one_index_have_different_names(index: str, generation: i
 
 
 @given(index=indexes, one=generations, other=generations)
-def test_two_generations_share_no_table(index: str, one: int, other: int) -> None:
+def test_two_generations_share_nothing_but_the_view_that_serves(
+    index: str, one: int, other: int
+) -> None:
     assume(one != other)
     first, second = ObjectNames(index, one), ObjectNames(index, other)
 
-    assert not {first.row, first.chunk, first.vector_index} & {
-        second.row,
-        second.chunk,
-        second.vector_index,
+    assert set(objects(first)) & set(objects(second)) == {first.serving_view}
+    assert first.serving_view == second.serving_view
+    assert not {first.trigger(event) for event in EVENTS} & {
+        second.trigger(event) for event in EVENTS
     }
-    assert first.log == second.log
+    assert first.inserted_setting != second.inserted_setting
 
 
 @given(stem=indexes, one=tails, other=tails)

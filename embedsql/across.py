@@ -1,0 +1,71 @@
+"""Search several indexes at once, of whatever tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pgvector.sqlalchemy import VECTOR
+from sqlalchemy import Double, Integer, Select, Text, cast, column, func, literal, select, union_all
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql.selectable import Select as PartSelect
+
+from embedsql.errors import QueryError
+from embedsql.index import SemanticIndex
+from embedsql.search import Mode
+from embedsql.search.query import vector_text
+from embedsql.tables import source_of
+
+
+def search_across(
+    indexes: Sequence[SemanticIndex], text: str, *, limit: int = 10, mode: Mode = "hybrid"
+) -> Select[Any]:
+    """The best rows of several indexes in one ranking, by the functions that bear their names.
+
+    Calibrated scores compare across indexes: each counts in deviations of its own space.
+
+    Args:
+        indexes: Two or more.
+        text: What is asked; each index's model embeds it, each model once.
+        limit: Most rows, of all indexes together.
+        mode: See ``SemanticIndex.search``.
+
+    Returns:
+        A ``Select`` of ``(index, key, score, similarity, bm25, snippet)``; the key as JSON, a
+        scalar or an object.
+    """
+    if not indexes:
+        raise QueryError("search_across needs an index")
+    found = union_all(*(_part(index, text, limit, mode) for index in indexes)).subquery("found")
+    order = [found.c.score.desc(), found.c.index, cast(found.c.key, Text)]
+    return select(*found.c).order_by(*order).limit(limit)
+
+
+def _part(index: SemanticIndex, text: str, limit: int, mode: Mode) -> PartSelect[Any]:
+    source = source_of(index.entity)
+    vector = None if mode == "lexical" else vector_text(index.query_vector(text))
+    function = getattr(getattr(func, source.table.schema or "public"), index.name)
+    names = [key.name for key in source.table.primary_key.columns]
+    rows = function(
+        literal(text, Text), limit, literal(mode, Text), cast(literal(vector, Text), VECTOR)
+    ).table_valued(
+        *names,
+        column("score", Double),
+        column("similarity", Double),
+        column("bm25", Double),
+        column("snippet", Text),
+        column("chunk_seq", Integer),
+        name=f"{index.name}_hit",
+    )
+    key = func.to_jsonb(rows.c[names[0]])
+    if len(names) > 1:
+        pairs = [part for name in names for part in (literal(name, Text), rows.c[name])]
+        key = func.jsonb_build_object(*pairs)
+    return select(
+        literal(index.name, Text).label("index"),
+        cast(key, JSONB).label("key"),
+        rows.c.score,
+        rows.c.similarity,
+        rows.c.bm25,
+        rows.c.snippet,
+    )

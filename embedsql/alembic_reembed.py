@@ -1,0 +1,165 @@
+"""Alembic operations for a model change, beside those of ``embedsql.alembic``.
+
+In a revision, with the new declaration as a literal::
+
+    op.reembed_semantic_index("article_search", "article", generation=2, key={"id": "bigint"},
+                              text=["title", "body"], model="hash:128", dimensions=128)
+
+makes the next generation, which workers fill. In a later one, once
+``embedsql reembed article_search --no-switch`` says that it is ready,
+``op.switch_semantic_index(...)`` with the same arguments lets it serve; it refuses one that is not
+ready. ``embedsql reembed article_search --finish`` drops the one before. Each can be reversed, and
+works offline.
+
+A migration waits for no moment in which the new generation has caught up: on a busy table, leave
+the switch to ``embedsql reembed article_search``, which does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alembic.operations import MigrateOperation, Operations
+
+from embedsql import ddl
+from embedsql.naming import ObjectNames
+from embedsql.spec import IndexSpec, KeyColumn
+
+
+class _GenerationOp(MigrateOperation):
+    """An operation on one generation, declared in full, so that it can be reversed.
+
+    Args:
+        spec: The declaration.
+        generation: Its number.
+        before: The number of the generation that serves before it.
+        partitioned: Whether the source is a partitioned table.
+    """
+
+    def __init__(
+        self, spec: IndexSpec, generation: int, before: int, *, partitioned: bool = False
+    ) -> None:
+        self.spec = spec
+        self.generation = generation
+        self.before = before
+        self.partitioned = partitioned
+
+    @property
+    def names(self) -> ObjectNames:
+        """The generation's objects."""
+        return ObjectNames(self.spec.name, self.generation)
+
+    @classmethod
+    def invoke(
+        cls,
+        operations: Operations,
+        name: str,
+        table: str,
+        *,
+        generation: int,
+        key: Mapping[str, str],
+        text: Sequence[str],
+        dimensions: int,
+        before: int | None = None,
+        partitioned: bool = False,
+        **options: Any,
+    ) -> None:
+        """Run it on a generation.
+
+        Args:
+            operations: Given by Alembic.
+            name: The index.
+            table: The source table.
+            generation: The generation's number, from 2.
+            key: The source's primary key: column names with their SQL types, in order.
+            text: The new declaration's text columns.
+            dimensions: Length of the new model's vectors.
+            before: The generation that serves before. Defaults to the number before.
+            partitioned: Whether the source is a partitioned table.
+            options: The other fields of ``IndexSpec``: schema, model, quantization, ...
+
+        Raises:
+            DeclarationError: The declaration cannot be.
+        """
+        columns = tuple(KeyColumn(column, sql_type) for column, sql_type in key.items())
+        spec = IndexSpec(
+            name=name, table=table, key=columns, text=tuple(text), dimensions=dimensions, **options
+        )
+        operations.invoke(cls(spec, generation, before or generation - 1, partitioned=partitioned))
+
+
+class ReembedSemanticIndexOp(_GenerationOp):
+    """Make the next generation of an index."""
+
+    def reverse(self) -> AbandonGenerationOp:
+        """The removal."""
+        return AbandonGenerationOp(
+            self.spec, self.generation, self.before, partitioned=self.partitioned
+        )
+
+
+class AbandonGenerationOp(_GenerationOp):
+    """Remove a generation that does not serve."""
+
+    def reverse(self) -> ReembedSemanticIndexOp:
+        """The making."""
+        return ReembedSemanticIndexOp(
+            self.spec, self.generation, self.before, partitioned=self.partitioned
+        )
+
+
+class SwitchSemanticIndexOp(_GenerationOp):
+    """Let a generation serve that is ready."""
+
+    def reverse(self) -> SwitchSemanticIndexOp:
+        """The way back."""
+        return SwitchSemanticIndexOp(
+            self.spec, self.before, self.generation, partitioned=self.partitioned
+        )
+
+
+def register_operations() -> None:
+    """Teach ``op`` the operations above. Once is enough; again does no harm."""
+    if hasattr(Operations, "reembed_semantic_index"):
+        return
+    for operation, name, run in (
+        (ReembedSemanticIndexOp, "reembed_semantic_index", _make),
+        (AbandonGenerationOp, "abandon_semantic_index_generation", _abandon),
+        (SwitchSemanticIndexOp, "switch_semantic_index", _switch),
+    ):
+        Operations.register_operation(name, "invoke")(operation)
+        Operations.implementation_for(operation)(run)
+
+
+def _make(operations: Operations, operation: ReembedSemanticIndexOp) -> None:
+    statements = ddl.next_generation_statements(
+        operation.spec,
+        operation.names,
+        partitioned=operation.partitioned,
+        like=ObjectNames(operation.spec.name, operation.before),
+    )
+    _run(operations, statements)
+
+
+def _abandon(operations: Operations, operation: AbandonGenerationOp) -> None:
+    spec, names = operation.spec, operation.names
+    statements = ddl.drop_trigger_statements(spec, names)
+    _run(operations, statements + ddl.drop_generation_statements(spec, names))
+
+
+def _switch(operations: Operations, operation: SwitchSemanticIndexOp) -> None:
+    spec, names = operation.spec, operation.names
+    statements = [ddl.require_ready_statement(spec, names)]
+    _run(operations, statements + ddl.switch_statements(spec, names, in_place=False))
+
+
+def _run(operations: Operations, statements: Sequence[str]) -> None:
+    """Run or print statements as they are: no bind parameters, no percent signs to double."""
+    for statement in statements:
+        if operations.migration_context.as_sql:
+            operations.migration_context.impl.static_output(statement + "\n")
+        else:
+            operations.get_bind().exec_driver_sql(
+                statement, execution_options={"no_parameters": True}
+            )

@@ -1,0 +1,235 @@
+"""``embedsql reembed``: another model for an index, made beside the one that serves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from embedsql.cli.declare import model_space
+from embedsql.cli.logs import configure_logging
+from embedsql.cli.options import DatabaseUrl, IndexName, Json, conninfo, note, print_json
+from embedsql.embedders import EmbedderOptions
+from embedsql.errors import ModelChangeError
+from embedsql.evaluate import JudgedQuery, read_judged_queries
+from embedsql.reembed import Comparison, ModelChange
+from embedsql.settings import Settings
+from embedsql.spec import Backend, Chunking, IndexSpec
+from embedsql.vectors import Quantization, Stored
+from embedsql.worker import WorkerOptions
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("reembed", no_args_is_help=True)(reembed)
+
+
+def reembed(
+    index: IndexName,
+    model: Annotated[str | None, typer.Option(help="The new embedder, by name.")] = None,
+    dimensions: Annotated[int | None, typer.Option(min=1, help="Default: the model's own.")] = None,
+    backend: Annotated[Backend | None, typer.Option(help="What runs a local model.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Server of an openai: model.")] = None,
+    query_prompt: Annotated[str | None, typer.Option(help="Default: the model's own.")] = None,
+    document_prompt: Annotated[str | None, typer.Option(help="Default: the model's own.")] = None,
+    quantization: Annotated[
+        Quantization | None, typer.Option(help="How vectors are stored.")
+    ] = None,
+    stored: Annotated[Stored | None, typer.Option(help="Type of the stored vectors.")] = None,
+    index_dimensions: Annotated[
+        int | None, typer.Option(min=1, help="Index this many leading dimensions.")
+    ] = None,
+    vector_column: Annotated[
+        str | None, typer.Option(help="A new column, where vectors are stored in the source.")
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", help="A text column; may be repeated.")
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="What is embedded of each chunk; empty: no template.")
+    ] = None,
+    chunk_tokens: Annotated[int | None, typer.Option(help="Most tokens in a chunk.")] = None,
+    chunk_overlap: Annotated[
+        int | None, typer.Option(help="Tokens that neighbouring chunks share.")
+    ] = None,
+    no_chunking: Annotated[bool, typer.Option("--no-chunking", help="One vector a row.")] = False,
+    switch: Annotated[
+        bool, typer.Option("--switch/--no-switch", help="Let it serve when it is ready.")
+    ] = True,
+    compare: Annotated[
+        bool, typer.Option("--compare/--no-compare", help="Compare it with the one that serves.")
+    ] = True,
+    queries: Annotated[Path | None, typer.Option(help="Judge both on these; as for eval.")] = None,
+    qrels: Annotated[Path | None, typer.Option(help="The judgements of --queries.")] = None,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Let the generation before serve again.")
+    ] = False,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Drop the generation before the one that serves.")
+    ] = False,
+    abort: Annotated[
+        bool, typer.Option("--abort", help="Drop the next generation instead.")
+    ] = False,
+    show_status: Annotated[bool, typer.Option("--status", help="Say how far it is.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Switch although rows are dead or it was judged worse."),
+    ] = False,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for a moment that loses nothing.")
+    ] = 60,
+    as_json: Json = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Embed an index anew by another declaration, beside the one that serves, then switch.
+
+    Run again, it goes on where it was cut off. Searches go on all the while. The generation before
+    is kept, and fed, for a rollback: --finish drops it.
+    """
+    if sum((rollback, finish, abort, show_status)) > 1:
+        raise typer.BadParameter("take one of --rollback, --finish, --abort, --status")
+    if (queries is None) != (qrels is None):
+        raise typer.BadParameter("--queries and --qrels go together", param_hint="--queries")
+    configure_logging(retries=False)
+    judged = read_judged_queries(queries, qrels) if queries and qrels else []
+    key = Settings().openai_api_key
+    options = WorkerOptions(api_key=key.get_secret_value() if key else None)
+    with ModelChange(conninfo(database_url), index, options) as change:
+        if rollback:
+            change.rollback(force=force, patience=patience)
+        elif finish:
+            change.finish()
+        elif abort:
+            change.abort()
+        elif not show_status:
+            chunking = _chunking(chunk_tokens, chunk_overlap, no_chunking)
+            given: dict[str, Any] = {
+                "model": model,
+                "dimensions": dimensions,
+                "backend": backend,
+                "base_url": base_url,
+                "query_prompt": query_prompt,
+                "document_prompt": document_prompt,
+                "quantization": quantization,
+                "stored": stored,
+                "index_dimensions": index_dimensions,
+                "vector_column": vector_column,
+                "text": tuple(text) if text else None,
+                "template": template,
+            }
+            changed = {name: value for name, value in given.items() if value is not None}
+            if _begin(change, changed | chunking):
+                _carry_on(change, judged, compare, switch, force, patience)
+        document = change.status()
+    if as_json:
+        print_json(document)
+    else:
+        _say(document)
+
+
+def _begin(change: ModelChange, changed: dict[str, Any]) -> bool:
+    """Make the next generation, or take the one that is under way.
+
+    Returns:
+        Whether there is something left to do: not where the switch is behind us.
+    """
+    both = change.generations
+    if not changed:
+        if both.next is None and both.previous is not None:
+            return False
+        both.require_next()
+        return True
+    base = both.serving.spec
+    if "template" in changed:
+        changed["template"] = changed["template"] or None
+    if changed.get("model", base.model) != base.model:  # what belonged to the model before
+        base = replace(
+            base, backend="torch", base_url=None, query_prompt=None, document_prompt=None
+        )
+    spec = replace(base, **changed)
+    space, spec = _with_space(spec, asked=changed.get("dimensions"), was=both.serving.spec)
+    if both.next is None and both.previous is not None and spec == both.serving.spec:
+        return False
+    if both.next is None:
+        note(f"{spec.name}: making generation {both.last + 1}, {spec.model} ({spec.vector_type})")
+    change.begin(spec, space)
+    return True
+
+
+def _with_space(
+    spec: IndexSpec, *, asked: int | None, was: IndexSpec
+) -> tuple[str | None, IndexSpec]:
+    """Load the model: its space's label, and the declaration with its dimensions."""
+    kept = was.dimensions if spec.model == was.model else None
+    found = model_space(
+        spec.model,
+        EmbedderOptions(
+            dimensions=asked or kept,
+            backend=spec.backend,
+            base_url=spec.base_url,
+            query_prompt=spec.query_prompt,
+            document_prompt=spec.document_prompt,
+        ),
+    )
+    if found is None:
+        return None, spec
+    return found.label, replace(spec, dimensions=found.dimensions)
+
+
+def _carry_on(
+    change: ModelChange,
+    judged: list[JudgedQuery],
+    compare: bool,
+    switch: bool,
+    force: bool,
+    patience: float,
+) -> None:
+    change.fill()
+    if compare:
+        comparison = change.compare(judged)
+        _say_comparison(comparison)
+        if switch and comparison.is_worse and not force:
+            raise ModelChangeError(
+                "the judgements speak for the model that serves: not switched; --force switches "
+                "all the same, --abort drops the new one"
+            )
+    else:
+        change.accept()
+    if switch:
+        change.switch(force=force, patience=patience)
+
+
+def _chunking(tokens: int | None, overlap: int | None, whole: bool) -> dict[str, Chunking | None]:
+    if whole and (tokens, overlap) != (None, None):
+        raise typer.BadParameter(
+            "excludes --chunk-tokens and --chunk-overlap", param_hint="--no-chunking"
+        )
+    if whole:
+        return {"chunking": None}
+    return {} if (tokens, overlap) == (None, None) else {"chunking": Chunking(tokens, overlap)}
+
+
+def _say_comparison(found: Comparison) -> None:
+    note(f"overlap@10 with the serving generation: {found.overlap:.3f} ({found.queries} queries)")
+    if found.serving and found.next:
+        note(f"nDCG@10: {found.next.ndcg_at_10:.4f}, serving {found.serving.ndcg_at_10:.4f}")
+
+
+def _say(document: dict[str, Any]) -> None:
+    serving = document["serving"]
+    typer.echo(
+        f"{document['index']}: generation {serving['generation']} serves, {serving['model']} "
+        f"({serving['vector']})"
+    )
+    for part in (document["next"], document["previous"], *document["dropping"]):
+        if part is None:
+            continue
+        typer.echo(
+            f"generation {part['generation']} is {part['state']}, {part['model']} "
+            f"({part['vector']}): {part['chunks']} chunks, {part['pending'] + part['leased']} rows "
+            f"pending, {part['dead']} dead"
+        )
+        if part["problem"]:
+            typer.echo(f"left alone: {part['problem']}")

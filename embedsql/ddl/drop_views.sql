@@ -1,0 +1,3 @@
+DROP VIEW IF EXISTS {index_view};
+
+DROP VIEW IF EXISTS {serving_view};

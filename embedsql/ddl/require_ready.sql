@@ -1,0 +1,1 @@
+SELECT embedsql.require_ready({name}, {generation});

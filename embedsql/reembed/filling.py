@@ -1,0 +1,119 @@
+"""Wait until a generation holds every row, and see that its vector index is built."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import psycopg
+
+from embedsql import sqlfile
+from embedsql.errors import IndexNotFoundError, ModelChangeError
+from embedsql.reembed.hands import Hands
+from embedsql.registry import RegisteredIndex, find_generations
+from embedsql.slots import Slots
+from embedsql.vector_index import builds, count_vectors, ensure_vector_index
+from embedsql.vector_slots import VectorSlots
+
+POLL_SECONDS = 0.2
+GRACE_SECONDS = 5.0
+
+_BUILT = """
+SELECT coalesce((SELECT i.indisvalid FROM pg_catalog.pg_index AS i
+                 WHERE i.indexrelid = pg_catalog.to_regclass(%s)), false)
+"""
+
+
+def fill(
+    connection: psycopg.Connection,
+    index: RegisteredIndex,
+    hands: Hands,
+    looked: Callable[[], None] = lambda: None,
+) -> None:
+    """Wait until the backfill is over, and until the vector index is built, by a worker or here.
+
+    Args:
+        connection: In autocommit mode.
+        index: The generation.
+        hands: Who embeds meanwhile.
+        looked: Called at every look, for a progress display.
+
+    Raises:
+        ModelChangeError: The generation is gone, or workers leave it alone.
+    """
+    while _backfilling(connection, index):
+        hands.ensure(connection)
+        looked()
+        time.sleep(POLL_SECONDS)
+    build_from = time.monotonic() + GRACE_SECONDS
+    while not is_built(connection, index):
+        hands.ensure(connection)
+        # a worker does so at once, if its role may; two at a time would be in each other's way
+        nobody = time.monotonic() >= build_from and not _being_built(connection, index)
+        if nobody and not hands.own:
+            ensure_vector_index(connection, index)
+        looked()
+        time.sleep(POLL_SECONDS)
+
+
+def is_built(connection: psycopg.Connection, index: RegisteredIndex) -> bool:
+    """Whether the approximate index is there and valid, where there is to be one."""
+    if index.spec.index == "none":
+        return True
+    name = VectorSlots(Slots(index.spec, index.names)).vector_index
+    found = connection.execute(_BUILT, [sqlfile.text(name)]).fetchone()
+    if found is not None and found[0]:
+        return True
+    # lists are learnt from vectors: without any, an IVFFlat index is not built yet
+    return index.spec.index == "ivfflat" and not count_vectors(connection, index)
+
+
+def behind(connection: psycopg.Connection, index: RegisteredIndex, serving: RegisteredIndex) -> int:
+    """How many keys a generation has yet to deal with that the serving one has dealt with."""
+    slots, other = Slots(index.spec, index.names), Slots(serving.spec, serving.names)
+    statement = sqlfile.statement(
+        __package__,
+        "behind.sql",
+        key_columns=slots.key_columns,
+        log=slots.log,
+        batch=slots.batch,
+        batch_arrays=slots.arrays_of("b"),
+        serving_log=other.log,
+    )
+    found = connection.execute(statement, {"index_id": index.index_id}).fetchone()
+    return 0 if found is None else int(found[0])
+
+
+def dead(connection: psycopg.Connection, index: RegisteredIndex, serving: RegisteredIndex) -> int:
+    """How many rows are dead letters of a generation and none of the serving one."""
+    statement = sqlfile.statement(__package__, "dead.sql")
+    values = {"index_id": index.index_id, "serving_id": serving.index_id}
+    found = connection.execute(statement, values).fetchone()
+    return 0 if found is None else int(found[0])
+
+
+def look_again(connection: psycopg.Connection, index: RegisteredIndex) -> RegisteredIndex:
+    """The generation as the registry has it now.
+
+    Raises:
+        ModelChangeError: It is gone, or workers leave it alone.
+    """
+    try:
+        found = {one.index_id: one for one in find_generations(connection, index.spec.name)}
+    except IndexNotFoundError:
+        found = {}
+    now = found.get(index.index_id)
+    if now is None or now.state == "dropping":
+        raise ModelChangeError(f"{index.label} was dropped meanwhile")
+    if now.problem is not None:
+        raise ModelChangeError(f"workers leave {now.label} alone: {now.problem}")
+    return now
+
+
+def _being_built(connection: psycopg.Connection, index: RegisteredIndex) -> bool:
+    tables = (index.names.chunk, index.spec.table)
+    return any(build.table in tables for build in builds(connection))
+
+
+def _backfilling(connection: psycopg.Connection, index: RegisteredIndex) -> bool:
+    return look_again(connection, index).backfilling

@@ -1,0 +1,54 @@
+"""The passage of a hit: a snippet, highlighted, or with its neighbours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import CTE, Text, case, cast, func, literal, select
+from sqlalchemy.dialects.postgresql import REGCONFIG, aggregate_order_by
+from sqlalchemy.sql import ColumnElement
+
+from embedsql.search.query import Query
+from embedsql.search.target import Target
+
+SNIPPET_CHARACTERS = 240
+
+
+def snippet(target: Target) -> ColumnElement[Any]:
+    """The beginning of a hit's chunk."""
+    return func.left(target.chunk.c.chunk, SNIPPET_CHARACTERS).label("snippet")
+
+
+def highlighted(target: Target, query: Query) -> ColumnElement[Any]:
+    """The chunk's best fragments as HTML; see ``embedsql.highlight``."""
+    plain = cast(literal("simple", Text), REGCONFIG)
+    configuration = plain if target.lexical is None else target.configuration()
+    words = literal(query.text, Text)
+    return func.embedsql.highlight(configuration, target.chunk.c.chunk, words).label("highlight")
+
+
+def passage(target: Target, query: Query, rows: CTE) -> ColumnElement[Any]:
+    """The chunk with its neighbours, as they stand in the text: what they share comes once."""
+    near = target.chunk.alias("near_chunk")
+    reach = query.shaping.neighbours or 0
+    end = near.c.start_offset + func.length(near.c.chunk)
+    before = func.lag(end).over(order_by=near.c.chunk_seq)
+    pairs = zip(target.key_of(near), target.key_of(rows), strict=True)
+    parts = (
+        select(
+            near.c.chunk_seq,
+            func.substr(
+                near.c.chunk, func.greatest(func.coalesce(before - near.c.start_offset, 0), 0) + 1
+            ).label("part"),
+            func.coalesce(near.c.start_offset > before, False).label("apart"),
+        )
+        .where(
+            near.c.chunk_seq.between(rows.c.chunk_seq - reach, rows.c.chunk_seq + reach),
+            *(left == right for left, right in pairs),
+        )
+        .correlate(rows)
+        .subquery("parts")
+    )
+    spaced = case((parts.c.apart, " "), else_="") + parts.c.part
+    joined = func.string_agg(spaced, aggregate_order_by(literal("", Text), parts.c.chunk_seq))
+    return select(joined).scalar_subquery().label("passage")

@@ -1,0 +1,112 @@
+"""What becomes of the ranking before it is shown: boosts, thresholds, groups, pages.
+
+All of it looks at the same window, the candidates of the lanes, so that pages fit together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypedDict
+
+from sqlalchemy import Double, cast, extract, func, literal
+from sqlalchemy.sql import ColumnElement
+
+from embedsql.errors import QueryError
+
+MOST_NEIGHBOURS = 10
+
+
+class ShapingOptions(TypedDict, total=False):
+    """The fields of ``Shaping``, as keyword arguments of a search."""
+
+    offset: int
+    after: tuple[float, Any] | None
+    min_similarity: float | None
+    min_score: float | None
+    autocut: bool
+    boosts: Sequence[ColumnElement[Any]]
+    group_by: ColumnElement[Any] | None
+    per_group: int
+    diversity: float
+    highlight: bool
+    neighbours: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shaping:
+    """How a ranking is shown.
+
+    Attributes:
+        offset: Rows left out from the top.
+        after: Score and key (a tuple for several columns) of the last row of the page before.
+        min_similarity: Rows below are left out; the similarity of the index's metric.
+        min_score: Rows below this score, boosts included, are left out.
+        autocut: Whether to end before the widest gap between the scores of neighbours.
+        boosts: SQL expressions on the source's columns, added to the score; see ``recency``.
+        group_by: A column of the source: only the best rows of each value are shown.
+        per_group: How many of each. Defaults to 1.
+        diversity: 0 to 1: how much a row counts less for resembling those above it, by maximal
+            marginal relevance (Carbonell and Goldstein, 1998). Defaults to 0, not at all.
+        highlight: Whether a hit has its passage with the query's words between ``<mark>`` tags, all
+            else escaped for HTML.
+        neighbours: Whether a hit has its passage whole, with so many chunks before and after it.
+    """
+
+    offset: int = 0
+    after: tuple[float, Any] | None = None
+    min_similarity: float | None = None
+    min_score: float | None = None
+    autocut: bool = False
+    boosts: Sequence[ColumnElement[Any]] = ()
+    group_by: ColumnElement[Any] | None = None
+    per_group: int = 1
+    diversity: float = 0.0
+    highlight: bool = False
+    neighbours: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.offset < 0:
+            raise QueryError(f"an offset counts from 0, not {self.offset}")
+        if self.after is not None and (self.offset or self.diversity or self.autocut):
+            raise QueryError("after excludes offset, diversity and autocut: page by offset instead")
+        if self.per_group < 1:
+            raise QueryError("per_group must be 1 or more")
+        if not 0 <= self.diversity <= 1:
+            raise QueryError(f"diversity must be 0 to 1, not {self.diversity}")
+        if self.neighbours is not None and not 0 <= self.neighbours <= MOST_NEIGHBOURS:
+            raise QueryError(f"neighbours must be 0 to {MOST_NEIGHBOURS}")
+        limits = (self.min_similarity, self.min_score)
+        if not all(limit is None or math.isfinite(limit) for limit in limits):
+            raise QueryError("thresholds must be numbers")
+
+    @property
+    def reorders(self) -> bool:
+        """Whether rows further down may come up, so that all of the window is needed."""
+        return bool(
+            self.offset
+            or self.after is not None
+            or self.boosts
+            or self.group_by is not None
+            or self.diversity
+        )
+
+
+def recency(
+    column: ColumnElement[Any], *, half_life: timedelta, weight: float = 1.0
+) -> ColumnElement[float]:
+    """A boost that is ``weight`` for now, and half of it for each ``half_life`` of age.
+
+    Args:
+        column: A timestamp of the source; null gives no boost.
+        half_life: After which a boost is half.
+        weight: Compare with the score, in which a deviation of the similarity counts 1.
+    """
+    seconds = half_life.total_seconds()
+    if seconds <= 0:
+        raise QueryError("the half-life must be longer than nothing")
+    age = func.greatest(extract("epoch", func.now() - column), 0)
+    decayed = func.power(0.5, cast(age, Double) / literal(seconds, Double))
+    return func.coalesce(literal(weight, Double) * decayed, 0.0)

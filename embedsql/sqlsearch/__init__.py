@@ -1,0 +1,160 @@
+"""A typed function for each index, named as the index: search from psql and every other language.
+
+``SELECT * FROM article_search('how do I get back into my account', 10)``. It runs as its caller,
+so privileges and row-level security hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import get_type_hints
+
+from psycopg import sql
+
+from embedsql import sqlfile
+from embedsql.search import Hit
+from embedsql.search.query import Mode
+from embedsql.slots import dollar_quoted
+from embedsql.spec import IndexSpec
+from embedsql.sqlsearch.template import Template, search_template
+
+__all__ = ["drop_function_statements", "function_statements"]
+
+COMMENT = "rows found by meaning and words, best first; made by embedsql"
+ARGUMENTS = ("query", "k", "mode", "vector", "wait_ms")
+# how a value of a hit comes out of the function
+_TYPES = {float: "double precision", int: "int", bool: "boolean"}
+
+_file = partial(sqlfile.statement, __name__)
+_script = partial(sqlfile.script, __name__)
+
+
+def function_statements(spec: IndexSpec) -> list[str]:
+    """The statements that make an index's function, or make it anew.
+
+    Its tables, and pgvector on the search_path, must be there.
+    """
+    modes: list[Mode] = ["hybrid", "dense", "lexical"] if spec.lexical else ["dense"]
+    function = sqlfile.identifier(spec.schema, spec.name)
+    named = {name: sqlfile.identifier(_beside_key(spec, name)) for name in ARGUMENTS}
+    signature = sql.SQL("{}(text, int, text, vector, int)").format(function)
+    return _texts(
+        _script(
+            "function.sql",
+            function=function,
+            **named,
+            default_mode=sqlfile.literal(modes[0]),
+            columns=_result_columns(spec, search_template(spec, modes[0])),
+            body=_quoted(_body(spec, modes)),
+            comment=sqlfile.literal(COMMENT),
+            pin=_quoted(
+                _file(
+                    "pin.sql",
+                    signature=_name(signature),
+                    source=_name(sqlfile.identifier(spec.schema, spec.table)),
+                    schema=_name(sqlfile.identifier(spec.schema)),
+                )
+            ),
+        )
+    )
+
+
+def drop_function_statements(spec: IndexSpec) -> list[str]:
+    """The statements that remove an index's function; before its view and tables go."""
+    return _texts(
+        _script(
+            "drop.sql",
+            body=_quoted(
+                _file(
+                    "drop_body.sql",
+                    schema=sqlfile.literal(spec.schema),
+                    name=sqlfile.literal(spec.name),
+                    comment=sqlfile.literal(COMMENT),
+                )
+            ),
+        )
+    )
+
+
+def _body(spec: IndexSpec, modes: Sequence[Mode]) -> sql.Composed:
+    branches: list[sql.Composed] = []
+    for mode in modes:
+        plain = search_template(spec, mode)
+        strict = search_template(spec, mode, operators=True)
+        if strict != plain:
+            branches.append(_branch(spec, mode, strict, "$1 ~ '[-+\"]'"))
+        branches.append(_branch(spec, mode, plain))
+    return _file("body.sql", index=sqlfile.literal(spec.name), branches=sql.SQL("").join(branches))
+
+
+def _branch(
+    spec: IndexSpec, mode: Mode, template: Template, condition: str = "true"
+) -> sql.Composed:
+    """One mode's statement, its columns renamed by place and cast to those of the function."""
+    key = [f"embedsql_key_{place}" for place in range(1, len(spec.key) + 1)]
+    hit = [f"embedsql_{name}" for name in template.hit]
+    cast: list[sql.Composable] = [
+        sql.SQL("found.{}::{}").format(sqlfile.identifier(name), sqlfile.raw(kind))
+        for name, kind in zip(
+            [*key, *hit], [column.type for column in spec.key] + _hit_types(template), strict=True
+        )
+    ]
+    strategy = sql.SQL("coalesce(found.embedsql_strategy, 'lexical')")
+    cast[len(key) + template.hit.index("strategy")] = strategy
+    # as Python says it; and a hybrid search for words only is not all that was asked for
+    complete = sql.SQL("(count(*) OVER () = $2 OR {} <> 'ann') AND {}").format(
+        strategy, sqlfile.raw("$3 = 'lexical'" if mode == "lexical" else "true")
+    )
+    return _file(
+        "branch.sql",
+        mode=sqlfile.literal(mode),
+        condition=sqlfile.raw(condition),
+        columns=sqlfile.comma([*cast, complete]),
+        statement=sqlfile.raw(template.sql),
+        found=sqlfile.comma(sqlfile.identifier(name) for name in [*key, *hit]),
+    )
+
+
+def _result_columns(spec: IndexSpec, template: Template) -> sql.Composed:
+    """``"id" bigint, "score" double precision, …``"""
+    names = [column.name for column in spec.key]
+    names += [_beside_key(spec, name) for name in (*template.hit, "complete")]
+    types = [column.type for column in spec.key] + [*_hit_types(template), "boolean"]
+    return sqlfile.comma(
+        sql.SQL("{} {}").format(sqlfile.identifier(name), sqlfile.raw(kind))
+        for name, kind in zip(names, types, strict=True)
+    )
+
+
+def _hit_types(template: Template) -> list[str]:
+    hints = get_type_hints(Hit)
+    return [
+        next((sql_type for kind, sql_type in _TYPES.items() if _is(hints[name], kind)), "text")
+        for name in template.hit
+    ]
+
+
+def _is(hint: object, kind: type) -> bool:
+    return hint is kind or hint == kind | None
+
+
+def _beside_key(spec: IndexSpec, name: str) -> str:
+    """A name of ours; with an underscore where a column of the key has it already."""
+    taken = {column.name for column in spec.key}
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _quoted(body: sql.Composed) -> sql.SQL:
+    return dollar_quoted(sqlfile.text(body))
+
+
+def _name(quoted: sql.Composable) -> sql.Literal:
+    """A quoted name as a value: ``'"public"."article"'``."""
+    return sqlfile.literal(sqlfile.text(quoted))
+
+
+def _texts(statements: list[sql.Composed]) -> list[str]:
+    return [sqlfile.text(statement) for statement in statements]

@@ -1,0 +1,7 @@
+    IF embedsql_lanes = {mode} AND {condition} THEN
+        RETURN QUERY SELECT {columns}
+        FROM (
+{statement}
+        ) AS found ({found});
+        RETURN;
+    END IF;

@@ -1,0 +1,11 @@
+CREATE OR REPLACE FUNCTION {function}(
+    {query} text, {k} int DEFAULT 10, {mode} text DEFAULT {default_mode}, {vector} vector DEFAULT NULL, {wait_ms} int DEFAULT embedsql.default_wait_ms()
+) RETURNS TABLE ({columns})
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 10 AS {body};
+
+REVOKE ALL ON FUNCTION {function}(text, int, text, vector, int) FROM PUBLIC;
+
+COMMENT ON FUNCTION {function}(text, int, text, vector, int) IS {comment};
+
+-- The caller's search_path is not asked: pgvector, the key's types and the source are found where they are now.
+DO {pin};

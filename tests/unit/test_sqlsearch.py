@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from embedsql.search.query import Mode
+from embedsql.spec import IndexSpec, KeyColumn
+from embedsql.sqlsearch import function_statements
+from embedsql.sqlsearch.template import ARGUMENTS, search_template
+
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"quantization": "halfvec"},
+    {"quantization": "bit"},
+    {"quantization": "int8"},
+    {"index_dimensions": 32},
+    {"index": "ivfflat"},
+    {"metric": "inner_product"},
+    {"storage": "column", "chunking": None},
+]
+MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
+
+
+def spec(**options: Any) -> IndexSpec:
+    declared: dict[str, Any] = {
+        "name": "article_search",
+        "table": "article",
+        "key": (KeyColumn("id", "bigint"),),
+        "text": ("body",),
+        "model": "hash:64",
+        "dimensions": 64,
+    }
+    return IndexSpec(**(declared | options))
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
+@pytest.mark.parametrize("mode", MODES)
+def test_arguments_stand_in_the_statement_and_nothing_stands_for_them(
+    mode: Mode, options: dict[str, Any]
+) -> None:
+    template = search_template(spec(**options), mode)
+
+    used = {name for name in ARGUMENTS.values() if name in template.sql}
+    dense = {"embedsql_vector", "embedsql_space"}
+    assert used == {"hybrid": dense | {"$1"}, "dense": dense, "lexical": {"$1"}}[mode]
+    assert not any(standin in template.sql for standin in ARGUMENTS)
+    # an SQL expression that Python formatted, or a bind that nobody fills
+    assert "BinaryExpression" not in template.sql
+    assert not re.search(r"(?<!:):[a-z]\w*", template.sql)
+    assert template.sql.rstrip().endswith("LIMIT $2")
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
+def test_the_window_grows_with_k(options: dict[str, Any]) -> None:
+    sql = search_template(spec(**options), "dense").sql
+
+    assert "greatest(100, $2)" in sql
+    assert "least(greatest(greatest(100, $2) * 2, 40), 1000)" in sql
+
+
+def test_a_name_that_closes_a_dollar_quote_closes_nothing() -> None:
+    for statement in function_statements(spec(name="$embedsql$ $embedsql1$")):
+        for tag in set(re.findall(r"\$embedsql\d*\$", statement)):
+            if tag in ("$embedsql$", "$embedsql1$"):
+                continue
+            assert statement.count(tag) == 2
+            break
