@@ -12,6 +12,7 @@ import re
 import statistics
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -74,7 +75,7 @@ def compare(
     articles = SemanticIndex(index.spec.name, _ARTICLE, text="body", model="hash:64")
     control = sql.SQL(_CONTROL).format(chunk=slots.chunk, key_columns=slots.key_columns)
 
-    def run(side: str, question: str) -> float:
+    def run(question: str, side: str) -> float:
         compiled = articles.search(question, mode="lexical").compile(dialect=_DIALECT)
         text, values = str(compiled).encode(), compiled.params
         started = time.perf_counter()
@@ -86,7 +87,7 @@ def compare(
 
     times: dict[str, list[float]] = {"bm25": [], "ts_rank": []}
     for question in questions:
-        both = interleaved(list(times), lambda side, asked=question: run(side, asked))
+        both = interleaved(list(times), partial(run, question))
         for side, milliseconds in both.items():
             times[side].append(min(milliseconds))
     texts = connection.execute("SELECT count(*) FROM article").fetchone()
