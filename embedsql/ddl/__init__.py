@@ -32,7 +32,11 @@ _script = partial(sqlfile.script, __name__)
 
 
 def create_statements(
-    spec: IndexSpec, *, space: str | None = None, partitioned: bool = False
+    spec: IndexSpec,
+    *,
+    space: str | None = None,
+    partitioned: bool = False,
+    names: ObjectNames | None = None,
 ) -> list[str]:
     """The statements that make a semantic index, all but its vector index.
 
@@ -40,8 +44,9 @@ def create_statements(
         spec: The declaration.
         space: Label of the space of its vectors, where the model was at hand.
         partitioned: Whether the source is a partitioned table, which needs row triggers.
+        names: Of its objects, where they are of another generation than the first.
     """
-    slots = Slots(spec)
+    slots = Slots(spec, names)
     statements = vectors.column_statements(slots) + _tables(spec, slots, space)
     statements += vectors.storage_statements(slots)
     if spec.lexical is not None:

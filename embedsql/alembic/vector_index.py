@@ -1,0 +1,111 @@
+"""The approximate index in a migration: built, replaced and removed without keeping others waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from alembic.operations import Operations
+from psycopg import sql
+
+from embedsql import ddl, sqlfile
+from embedsql.alembic.catalogue import differences
+from embedsql.alembic.found import find_source, is_valid_index
+from embedsql.alembic.running import is_offline, run, run_concurrently
+from embedsql.naming import SCHEMA, ObjectNames, bounded
+from embedsql.spec import IndexSpec
+
+_script = partial(sqlfile.script, __package__)
+
+
+def build(operations: Operations, spec: IndexSpec, names: ObjectNames) -> None:
+    """Build it, unless it is there; an INVALID leftover of a build cut short is replaced."""
+    statement = ddl.vector_index_statement(spec, names)
+    if statement is None:
+        return
+    valid = _is_valid(operations, spec, names)
+    if valid:
+        return
+    leftover = [] if valid is None else [_drop(spec, names.vector_index)]
+    run_concurrently(operations, [*leftover, statement])
+
+
+def remove(operations: Operations, spec: IndexSpec, names: ObjectNames) -> None:
+    """Remove it, if it is there."""
+    run_concurrently(operations, [_drop(spec, names.vector_index)])
+
+
+def replace(
+    operations: Operations, spec: IndexSpec, names: ObjectNames, meanwhile: Sequence[str]
+) -> None:
+    """Build it as ``spec`` says beside the one that is there, and let it take that one's place.
+
+    Where there is none yet, a worker is still embedding: it builds the new one afterwards.
+
+    Args:
+        operations: Of the revision.
+        spec: The declaration that is to be.
+        names: The index's objects.
+        meanwhile: Run in the transaction in which the two change places.
+    """
+    new, old = (bounded(names.index, f"chunk_{names.generation}_ann_{age}") for age in _AGES)
+    statement = ddl.vector_index_statement(spec, names)
+    there = is_offline(operations) or _is_valid(operations, spec, names) is not None
+    swap: list[str] = []
+    if statement is not None and there:
+        own = sqlfile.text(sqlfile.identifier(names.vector_index))
+        beside = statement.replace(own, sqlfile.text(sqlfile.identifier(new)), 1)
+        run_concurrently(operations, [_drop(spec, new), _drop(spec, old), beside])
+        swap = _swap(spec, names, new, old)
+    if swap or meanwhile:
+        run(operations, [*swap, *meanwhile])
+    if there:
+        run_concurrently(operations, [_drop(spec, old if swap else names.vector_index)])
+
+
+def mend_others(operations: Operations, spec: IndexSpec, names: ObjectNames) -> None:
+    """Make the other indexes of our tables anew where they are INVALID or of another definition."""
+    bind = operations.get_bind()
+    source = find_source(bind, spec.schema, spec.table)
+    if source is None:
+        return
+    found = differences(bind, spec, names, partitioned=source.partitioned)
+    wrong = {each.name for each in found if each.kind == "index"} - {names.vector_index}
+    for name in sorted(wrong):
+        quoted = sqlfile.text(sqlfile.identifier(name))
+        for statement in ddl.create_statements(spec):
+            if f" INDEX {quoted} " in statement:
+                anew = statement.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
+                run_concurrently(operations, [_drop(spec, name, SCHEMA), anew])
+
+
+_AGES = ("new", "old")
+
+
+def vector_index_schema(spec: IndexSpec) -> str:
+    """Where it stands: with the table that carries it."""
+    return spec.schema if getattr(spec, "storage", "table") == "column" else SCHEMA
+
+
+def _swap(spec: IndexSpec, names: ObjectNames, new: str, old: str) -> list[str]:
+    schema = vector_index_schema(spec)
+    statements: list[sql.Composed] = _script(
+        "swap_vector_index.sql",
+        current=sqlfile.identifier(schema, names.vector_index),
+        old_name=sqlfile.identifier(old),
+        built=sqlfile.identifier(schema, new),
+        name=sqlfile.identifier(names.vector_index),
+    )
+    return [sqlfile.text(statement) for statement in statements]
+
+
+def _drop(spec: IndexSpec, name: str, schema: str | None = None) -> str:
+    index = sqlfile.identifier(schema or vector_index_schema(spec), name)
+    return f"DROP INDEX CONCURRENTLY IF EXISTS {sqlfile.text(index)};"
+
+
+def _is_valid(operations: Operations, spec: IndexSpec, names: ObjectNames) -> bool | None:
+    """Whether it is whole; ``None`` where there is none, or none can be asked for."""
+    if is_offline(operations):
+        return None
+    return is_valid_index(operations.get_bind(), vector_index_schema(spec), names.vector_index)
