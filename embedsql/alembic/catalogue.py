@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from functools import partial
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -89,9 +88,10 @@ def _compare(
     expected: _Objects, found: _Objects, names: ObjectNames, free_lists: bool
 ) -> list[Difference]:
     differing = []
-    # what is ours is what the declaration makes, and every trigger that calls our functions
-    due = [*expected, *(each for each in found if each[0] == "trigger" and each not in expected)]
-    for kind, name in due:
+    # ours is what the declaration makes; besides, our trigger functions, and whatever calls them
+    functions = {f"{names.trigger_function(event)}()" for event in ddl.EVENTS}
+    others = [(kind, name) for kind, name in found if kind == "trigger" or name in functions]
+    for kind, name in dict.fromkeys([*expected, *others]):
         should, does = expected.get((kind, name)), found.get((kind, name))
         if name == names.vector_index:
             if does is None:
@@ -119,19 +119,22 @@ class _Shadow:
         bind.exec_driver_sql("SET LOCAL client_min_messages = warning")
         for schema in (self.own, self.source):
             execute(bind, f"CREATE SCHEMA {schema}")
-        key = [_quoted(column.name) for column in spec.key]
-        columns = [*key, *(_quoted(name) for name in spec.text if _quoted(name) not in key)]
-        copy, original = (_quoted(each, spec.table) for each in (self.source, spec.schema))
-        execute(
-            bind,
-            f"CREATE TABLE {copy} AS SELECT {', '.join(columns)} FROM {original} WITH NO DATA",
+        key = [column.name for column in spec.key]
+        make = sqlfile.script(
+            __package__,
+            "source_copy.sql",
+            copy=sqlfile.identifier(self.source, spec.table),
+            columns=sqlfile.comma(map(sqlfile.identifier, dict.fromkeys((*key, *spec.text)))),
+            source=sqlfile.identifier(spec.schema, spec.table),
+            key=sqlfile.comma(map(sqlfile.identifier, key)),
         )
-        execute(bind, f"ALTER TABLE {copy} ADD PRIMARY KEY ({', '.join(key)})")
+        for statement in map(sqlfile.text, make):
+            execute(bind, statement)
         statements = ddl.create_statements(spec, names=self._names, partitioned=partitioned)
         statements = [each for each in statements if not starts_with(each, "INSERT")]
         index = ddl.vector_index_statement(spec, self._names, concurrently=False)
-        for statement in [*statements, *([] if index is None else [index])]:
-            execute(bind, self._moved(statement))
+        for made in [*statements, *([] if index is None else [index])]:
+            execute(bind, self._moved(made))
 
     def read(self, bind: Connection, own: str, source: str) -> _Objects:
         """What stands in two schemas; of the second, what belongs to the source."""

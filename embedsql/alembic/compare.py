@@ -69,7 +69,12 @@ def compare_semantic_indexes(
     registered = registered_indexes(bind) if installed else {}
     default = bind.dialect.default_schema_name or "public"
     declared = declared_indexes(context.metadata, bind, registered, default)
-    declared = {name: each for name, each in declared.items() if _is_meant(context, each.spec)}
+    declared = {
+        name: each
+        for name, each in declared.items()
+        if _is_meant(context, each.spec)
+        and context.run_object_filters(each.table, each.table.name, "table", False, None)
+    }
     before, after = _install(installed, declared, registered)
     for name, found in registered.items():
         here = found.spec.schema in schemas or (found.spec.schema == default and None in schemas)
@@ -172,7 +177,8 @@ def _differences(bind: Connection, found: FoundIndex, partitioned: bool) -> list
 
 def _is_meant(context: AutogenContext, spec: IndexSpec) -> bool:
     """Whether the application's ``include_name`` lets an index and its table pass."""
-    schema = None if spec.schema == context.dialect.default_schema_name else spec.schema  # type: ignore[union-attr]
+    default = context.dialect and context.dialect.default_schema_name
+    schema = None if spec.schema == default else spec.schema
     return context.run_name_filters(spec.table, "table", {"schema_name": schema}) and bool(
         context.run_name_filters(
             spec.name,

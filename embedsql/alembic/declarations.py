@@ -21,11 +21,17 @@ class Declared:
 
     Attributes:
         spec: As plain values.
-        partitioned: Whether the model says that its table is partitioned, or another's child.
+        table: On which it is declared.
     """
 
     spec: IndexSpec
-    partitioned: bool
+    table: Table
+
+    @property
+    def partitioned(self) -> bool:
+        """Whether the model says that its table is partitioned, or another's child."""
+        options = self.table.dialect_options["postgresql"]
+        return bool(options.get("partition_by") or options.get("inherits"))
 
 
 def declared_indexes(
@@ -55,7 +61,7 @@ def declared_indexes(
         for index in declared_in(each):
             table = source_of(index.entity).table
             spec = _spec(index, table, bind, registered.get(index.name), default_schema)
-            before = found.setdefault(index.name, Declared(spec, _is_partitioned(table)))
+            before = found.setdefault(index.name, Declared(spec, table))
             if before.spec != spec:
                 raise DeclarationError(
                     f"the semantic index {index.name!r} is declared twice, and not alike: give "
@@ -95,8 +101,3 @@ def _in_words_of(
         before if same_type(bind, before.type, now.type) else now
         for before, now in zip(known, declared, strict=True)
     )
-
-
-def _is_partitioned(table: Table) -> bool:
-    options = table.dialect_options["postgresql"]
-    return bool(options.get("partition_by") or options.get("inherits"))

@@ -10,6 +10,7 @@ from alembic.operations import Operations
 
 from embedsql import ddl, schema, sqlfile
 from embedsql.alembic import vector_index
+from embedsql.alembic.catalogue import Difference, NotComparableError, differences
 from embedsql.alembic.changes import needs_new_vectors, rebuilds_vector_index, replacing
 from embedsql.alembic.found import find_source, installed_version, registered_generation
 from embedsql.alembic.literals import changed_fields
@@ -103,12 +104,18 @@ def change(operations: Operations, operation: ChangeSemanticIndexOp) -> None:
 
 def repair(operations: Operations, operation: SemanticIndexOp) -> None:
     """See ``op.repair_semantic_index``."""
-    name = sqlfile.literal(operation.spec.name)
+    spec = operation.spec
+    found = _differences(operations, operation)
+    strays = [
+        f"DROP TRIGGER {_quoted(each.name)} ON {_quoted(spec.schema, spec.table)};"
+        for each in found
+        if each.kind == "trigger" and each.expected is None
+    ]
+    name = sqlfile.literal(spec.name)
     find_unlogged = map(sqlfile.text, _script("find_unlogged.sql", name=name))
-    run(operations, [*_made_anew(operations, operation), *find_unlogged])
-    if not is_offline(operations):
-        names = _names(operations, operation.spec)
-        vector_index.mend_others(operations, operation.spec, names)
+    run(operations, [*strays, *_made_anew(operations, operation), *find_unlogged])
+    wrong = {each.name for each in found if each.kind == "index"}
+    vector_index.mend_others(operations, spec, wrong - {spec.names.vector_index})
 
 
 def suspend(operations: Operations, operation: SemanticIndexOp) -> None:
@@ -146,15 +153,26 @@ def _made_anew(operations: Operations, operation: SemanticIndexOp) -> list[str]:
     partitioned = _check_source(operations, operation)
     slots = Slots(spec)
     due = ddl.trigger_events(spec, partitioned=partitioned)
-    names = trigger_names(slots)
-    drops = [
-        f"DROP TRIGGER IF EXISTS {sqlfile.text(names[f'{event}_trigger'])} "
-        f"ON {sqlfile.text(slots.source)};"
-        for event in EVENTS
-        if event not in due
-    ]
+    drops: list[str] = []
+    for event in set(EVENTS) - set(due):
+        function = sqlfile.kit(slots.names.trigger_function(event))
+        trigger = sqlfile.identifier(slots.names.trigger(event))
+        fill = {"trigger": trigger, "source": slots.source, "function": function}
+        drops += map(sqlfile.text, _script("drop_trigger.sql", **fill))
     created = ddl.create_statements(spec, partitioned=partitioned)
     return drops + [found for statement in created if (found := replacing(statement))]
+
+
+def _differences(operations: Operations, operation: SemanticIndexOp) -> list[Difference]:
+    """What a live database has otherwise; nothing where that cannot be asked."""
+    if is_offline(operations):
+        return []
+    names = _names(operations, operation.spec)
+    partitioned = _check_source(operations, operation)
+    try:
+        return differences(operations.get_bind(), operation.spec, names, partitioned=partitioned)
+    except NotComparableError:
+        return []
 
 
 def _check_source(operations: Operations, operation: SemanticIndexOp) -> bool:
@@ -180,3 +198,7 @@ def _names(operations: Operations, spec: IndexSpec) -> ObjectNames:
             f"there is no semantic index {spec.name!r}: op.create_semantic_index makes it"
         )
     return dataclasses.replace(spec.names, generation=generation)
+
+
+def _quoted(*names: str) -> str:
+    return sqlfile.text(sqlfile.identifier(*names))

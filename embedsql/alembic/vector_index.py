@@ -1,21 +1,21 @@
-"""The approximate index in a migration: built, replaced and removed without keeping others waiting."""
+"""The approximate index in a migration: built, replaced and removed while others go on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from alembic.operations import Operations
 from psycopg import sql
 
 from embedsql import ddl, sqlfile
-from embedsql.alembic.catalogue import differences
-from embedsql.alembic.found import find_source, is_valid_index
+from embedsql.alembic.found import is_valid_index
 from embedsql.alembic.running import is_offline, run, run_concurrently
 from embedsql.naming import SCHEMA, ObjectNames, bounded
 from embedsql.spec import IndexSpec
 
 _script = partial(sqlfile.script, __package__)
+_AGES = ("new", "old")  # what it is called until, and after, it takes the other's place
 
 
 def build(operations: Operations, spec: IndexSpec, names: ObjectNames) -> None:
@@ -63,23 +63,14 @@ def replace(
         run_concurrently(operations, [_drop(spec, old if swap else names.vector_index)])
 
 
-def mend_others(operations: Operations, spec: IndexSpec, names: ObjectNames) -> None:
-    """Make the other indexes of our tables anew where they are INVALID or of another definition."""
-    bind = operations.get_bind()
-    source = find_source(bind, spec.schema, spec.table)
-    if source is None:
-        return
-    found = differences(bind, spec, names, partitioned=source.partitioned)
-    wrong = {each.name for each in found if each.kind == "index"} - {names.vector_index}
+def mend_others(operations: Operations, spec: IndexSpec, wrong: Collection[str]) -> None:
+    """Make other indexes of our tables anew, those called ``wrong``."""
     for name in sorted(wrong):
         quoted = sqlfile.text(sqlfile.identifier(name))
         for statement in ddl.create_statements(spec):
             if f" INDEX {quoted} " in statement:
                 anew = statement.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
                 run_concurrently(operations, [_drop(spec, name, SCHEMA), anew])
-
-
-_AGES = ("new", "old")
 
 
 def vector_index_schema(spec: IndexSpec) -> str:
