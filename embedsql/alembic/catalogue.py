@@ -170,14 +170,13 @@ class _Shadow:
         spec = self._spec
         for name in (spec.table, spec.name, self._names.vector_index):
             here, there = _quoted(spec.schema, name), _quoted(self.source, name)
-            statement = statement.replace(here, there)
+            statement = statement.replace(_literal(here), _literal(there)).replace(here, there)
         return statement.replace(_quoted(SCHEMA) + ".", _quoted(self.own) + ".")
 
 
 def _lists_are_free(spec: IndexSpec) -> bool:
     """Whether an IVFFlat index has as many lists as its builder found right."""
-    ivfflat = getattr(spec, "ivfflat", None)
-    return ivfflat is not None and ivfflat.lists is None
+    return spec.index == "ivfflat" and spec.ivfflat.lists is None
 
 
 def _without_lists(definition: str) -> str:
@@ -187,3 +186,7 @@ def _without_lists(definition: str) -> str:
 
 def _quoted(*names: str) -> str:
     return sqlfile.text(sqlfile.identifier(*names))
+
+
+def _literal(value: str) -> str:
+    return sqlfile.text(sqlfile.literal(value))

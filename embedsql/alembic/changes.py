@@ -8,8 +8,11 @@ from embedsql import ddl
 from embedsql.alembic.literals import changed_fields
 from embedsql.spec import IndexSpec
 
-# how the approximate index is built: it alone must be made anew
-BUILD_FIELDS = frozenset({"index", "hnsw", "ivfflat", "index_dimensions"})
+# what the approximate index sees of stored vectors: it alone must be made anew, unless they are
+# stored otherwise, too
+BUILD_FIELDS = frozenset(
+    {"index", "hnsw", "ivfflat", "index_dimensions", "quantization", "stored", "metric"}
+)
 # how changes are noticed, and where the model is asked: no vector depends on it
 IN_PLACE_FIELDS = frozenset({"notify", "replicated", "base_url"})
 # where texts come from: the old index goes before the tables change, the new one comes after them

@@ -40,7 +40,7 @@ _ON_AN_INDEX = (
 )
 
 # an approximate index that stands on a source, and the two names that it bears while it is replaced
-_VECTOR_INDEX = re.compile(r"_chunk_\d+_ann(_new|_old)?$")
+_VECTOR_INDEX = re.compile(r"_chunk_\d+_ann(_new|_old)?$|_[0-9a-f]{8}_(new|old)$")
 _OWN_COMMENT = re.compile(r"^vectors of the semantic index .* kept by embedsql$", re.DOTALL)
 
 

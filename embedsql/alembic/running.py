@@ -9,7 +9,7 @@ from typing import Any
 import stamina
 from alembic.operations import Operations
 from sqlalchemy import text
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, CursorResult
 from sqlalchemy.exc import DBAPIError
 
 from embedsql.errors import DeclarationError
@@ -66,9 +66,9 @@ def run_concurrently(operations: Operations, statements: Sequence[str]) -> None:
                 execute(bind, statement)
 
 
-def execute(bind: Connection, statement: str) -> None:
+def execute(bind: Connection, statement: str) -> CursorResult[Any]:
     """Run a statement as it is: no bind parameters, no percent signs to double."""
-    bind.exec_driver_sql(statement, execution_options={"no_parameters": True})
+    return bind.exec_driver_sql(statement, execution_options={"no_parameters": True})
 
 
 def sqlstate(error: DBAPIError) -> str | None:

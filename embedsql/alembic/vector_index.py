@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from functools import partial
 
@@ -10,21 +11,22 @@ from psycopg import sql
 
 from embedsql import ddl, sqlfile
 from embedsql.alembic.found import is_valid_index
-from embedsql.alembic.running import is_offline, run, run_concurrently
+from embedsql.alembic.running import execute, is_offline, run, run_concurrently
 from embedsql.naming import SCHEMA, ObjectNames, bounded
+from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
+from embedsql.vector_slots import VectorSlots
+
+log = logging.getLogger(__name__)
 
 _script = partial(sqlfile.script, __package__)
-_AGES = ("new", "old")  # what it is called until, and after, it takes the other's place
 
 
 def build(operations: Operations, spec: IndexSpec, names: ObjectNames) -> None:
     """Build it, unless it is there; an INVALID leftover of a build cut short is replaced."""
-    statement = ddl.vector_index_statement(spec, names)
-    if statement is None:
-        return
+    statement = _build_statement(operations, spec, names, names.vector_index)
     valid = _is_valid(operations, spec, names)
-    if valid:
+    if statement is None or valid:
         return
     leftover = [] if valid is None else [_drop(spec, names.vector_index)]
     run_concurrently(operations, [*leftover, statement])
@@ -48,14 +50,12 @@ def replace(
         names: The index's objects.
         meanwhile: Run in the transaction in which the two change places.
     """
-    new, old = (bounded(names.index, f"chunk_{names.generation}_ann_{age}") for age in _AGES)
-    statement = ddl.vector_index_statement(spec, names)
+    new, old = bounded(names.vector_index, "new"), bounded(names.vector_index, "old")
     there = is_offline(operations) or _is_valid(operations, spec, names) is not None
+    statement = _build_statement(operations, spec, names, new) if there else None
     swap: list[str] = []
-    if statement is not None and there:
-        own = sqlfile.text(sqlfile.identifier(names.vector_index))
-        beside = statement.replace(own, sqlfile.text(sqlfile.identifier(new)), 1)
-        run_concurrently(operations, [_drop(spec, new), _drop(spec, old), beside])
+    if statement is not None:
+        run_concurrently(operations, [_drop(spec, new), _drop(spec, old), statement])
         swap = _swap(spec, names, new, old)
     if swap or meanwhile:
         run(operations, [*swap, *meanwhile])
@@ -75,7 +75,28 @@ def mend_others(operations: Operations, spec: IndexSpec, wrong: Collection[str])
 
 def vector_index_schema(spec: IndexSpec) -> str:
     """Where it stands: with the table that carries it."""
-    return spec.schema if getattr(spec, "storage", "table") == "column" else SCHEMA
+    return spec.schema if spec.storage == "column" else SCHEMA
+
+
+def _build_statement(
+    operations: Operations, spec: IndexSpec, names: ObjectNames, name: str
+) -> str | None:
+    """The statement; ``None``: no index is wanted, or an IVFFlat one has nothing to learn from.
+
+    Offline, an IVFFlat index whose spec names no lists gets a hundred.
+    """
+    if spec.index != "ivfflat" or is_offline(operations):
+        return ddl.vector_index_statement(spec, names, name=name)
+    vector = VectorSlots(Slots(spec, names))
+    column = vector.column if vector.in_source else sql.SQL("*")
+    count = sql.SQL("SELECT count({}) FROM {}").format(column, vector.indexed_table)
+    bind = operations.get_bind()
+    rows: int = execute(bind, sqlfile.text(count)).scalar_one()
+    if not rows:
+        log.info("%s has no vectors yet: its IVFFlat index waits for them", spec.name)
+        return None
+    lists = spec.ivfflat.lists_for(rows)
+    return ddl.vector_index_statement(spec, names, lists=lists, name=name)
 
 
 def _swap(spec: IndexSpec, names: ObjectNames, new: str, old: str) -> list[str]:

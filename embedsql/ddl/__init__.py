@@ -15,6 +15,7 @@ from embedsql import sqlfile
 from embedsql.ddl import vectors
 from embedsql.ddl.triggers import EVENTS, trigger_events, trigger_names, trigger_statements
 from embedsql.ddl.vectors import vector_index_drop_statement, vector_index_statement
+from embedsql.naming import ObjectNames
 from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
 from embedsql.vector_slots import VectorSlots

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, String
 from sqlalchemy.dialects.postgresql import TIMESTAMP, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 
-from embedsql import Chunking, DeclarationError, Hnsw
+from embedsql import Chunking, DeclarationError, Hnsw, IndexSpec, Ivfflat, SemanticIndex
 from tests.factories import drain, verify_all
 from tests.migration.application import Application, article, declare, operations_in
 
@@ -19,6 +20,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "exact": {"index": "none"},
     "halfvec": {"quantization": "halfvec"},
     "wide halfvec": {"quantization": "halfvec", "model": "hash:2560", "dimensions": 2560},
+    "ivfflat": {"index": "ivfflat"},
+    "ivfflat lists": {"index": "ivfflat", "ivfflat": Ivfflat(lists=7)},
+    "l2": {"metric": "l2"},
+    "inner product": {"metric": "inner_product", "quantization": "halfvec"},
+    "halfvec index": {"quantization": "halfvec", "stored": "vector"},
+    "bit": {"quantization": "bit"},
+    "bit over halfvec": {"quantization": "bit", "stored": "halfvec"},
+    "int8": {"quantization": "int8"},
+    "leading": {"index_dimensions": 32},
+    "leading bits": {"quantization": "bit", "index_dimensions": 32},
+    "leading int8": {"quantization": "int8", "index_dimensions": 32},
+    "wide bits": {"quantization": "bit", "model": "hash:4096", "dimensions": 4096},
+    "column": {"storage": "column"},
+    "column of bits": {"storage": "column", "vector_column": "v e", "quantization": "bit"},
     "build options": {"hnsw": Hnsw(m=8, ef_construction=200)},
     "dense only": {"lexical": None},
     "simple": {"lexical": "simple"},
@@ -53,8 +68,8 @@ def test_every_variant_is_quiet_after_an_upgrade(application: Application, name:
     assert "CREATE SCHEMA embedsql" in made
 
 
-@pytest.mark.parametrize("before", ["full", "halfvec", "dense only", "replicated"])
-@pytest.mark.parametrize("after", ["exact", "build options", "template", "quiet", "one column"])
+@pytest.mark.parametrize("before", ["full", "halfvec", "column", "replicated"])
+@pytest.mark.parametrize("after", ["exact", "bit", "int8", "quiet", "one column"])
 def test_every_change_is_made_and_taken_back(
     application: Application, before: str, after: str
 ) -> None:
@@ -302,3 +317,42 @@ def test_a_model_that_is_still_the_same_is_not_loaded(application: Application) 
     table = article(application.metadata)
     declare(table, model="sentence-transformers/none/such", dimensions=None)
     assert application.drift() is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("full", "bit"),
+        ("bit", "leading bits"),
+        ("full", "halfvec index"),
+        ("full", "l2"),
+        ("full", "ivfflat lists"),
+        ("ivfflat lists", "exact"),
+        ("exact", "full"),
+        ("column", "column of bits"),
+    ],
+)
+def test_what_the_index_alone_sees_costs_no_vectors(
+    application: Application, before: str, after: str
+) -> None:
+    options = {name: VARIANTS[name] | {"vector_column": "v"} for name in (before, after)}
+    declare(article(application.metadata), **options[before])
+    application.revise()
+    application.upgrade()
+    with application.connected() as connection:
+        connection.exec_driver_sql("INSERT INTO article VALUES (1, 'one', 'first')")
+        connection.commit()
+    drain(application.database)
+    application.metadata = MetaData()
+    declare(article(application.metadata), **options[after])
+    assert operations_in(application.revise()) == ["rebuild_vector_index"]
+    application.upgrade()
+    assert drain(application.database).saved == 0
+    assert application.drift() is None
+    assert verify_all(application.database).ok
+
+
+def test_every_field_of_a_declaration_can_be_declared() -> None:
+    """A field that a ``SemanticIndex`` lacks could never be compared."""
+    fields = {field.name for field in dataclasses.fields(IndexSpec)} - {"table", "schema", "key"}
+    assert fields <= {field.name for field in dataclasses.fields(SemanticIndex)}
