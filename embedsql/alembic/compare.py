@@ -177,7 +177,8 @@ def _differences(bind: Connection, found: FoundIndex, partitioned: bool) -> list
 
 def _is_meant(context: AutogenContext, spec: IndexSpec) -> bool:
     """Whether the application's ``include_name`` lets an index and its table pass."""
-    default = context.dialect and context.dialect.default_schema_name
+    assert context.connection is not None, "the comparator has looked at it"
+    default = context.connection.dialect.default_schema_name
     schema = None if spec.schema == default else spec.schema
     return context.run_name_filters(spec.table, "table", {"schema_name": schema}) and bool(
         context.run_name_filters(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pgvector.sqlalchemy import BIT, HALFVEC, SPARSEVEC, VECTOR
 from sqlalchemy import Column, Index, MetaData
+from sqlalchemy.types import TypeEngine
 
 from embedsql.alembic import embedsql_hooks
 from tests.migration.application import Application, article, declare, operations_in
@@ -101,8 +102,13 @@ def test_the_applications_own_filters_and_rendering_are_asked(
 
 
 def test_vector_types_are_written_with_their_import(application: Application) -> None:
-    types = {"v": VECTOR(3), "h": HALFVEC(4), "b": BIT(5), "s": SPARSEVEC(6)}
-    columns = [Column(name, kind) for name, kind in types.items()]
+    types: dict[str, TypeEngine[Any]] = {
+        "v": VECTOR(3),
+        "h": HALFVEC(4),
+        "b": BIT(5),
+        "s": SPARSEVEC(6),
+    }
+    columns: list[Column[Any]] = [Column(name, kind) for name, kind in types.items()]
     table = article(application.metadata, *columns)
     Index("v_ann", table.c.v, postgresql_using="hnsw", postgresql_ops={"v": "vector_cosine_ops"})
     application.write("op.execute('CREATE EXTENSION vector')")

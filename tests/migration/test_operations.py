@@ -13,7 +13,7 @@ import pytest
 import stamina
 from sqlalchemy import MetaData, String
 
-from embedsql import DeclarationError, IndexNotFoundError, SchemaVersionError, schema
+from embedsql import DeclarationError, IndexNotFoundError, SchemaVersionError, schema, sqlfile
 from embedsql.database import connect
 from embedsql.installation import require_installed
 from tests.factories import drain, verify_all
@@ -240,7 +240,7 @@ def test_the_kits_schema_is_upgraded_between_versions(
         "v02_down.sql": "DROP TABLE embedsql.second;\n\n"
         "UPDATE embedsql.installation SET version = 1;\n",
     }
-    read = schema.read
+    read = sqlfile.read
     monkeypatch.setattr(schema, "LATEST", 2)
     monkeypatch.setattr(
         schema, "read", lambda package, name: scripts.get(name) or read(package, name)
