@@ -77,7 +77,7 @@ def differences(
         if sqlstate(error) in _NOT_ALLOWED:
             raise NotComparableError(str(error.orig)) from error
         if sqlstate(error) == _UNDEFINED_COLUMN:
-            return [Difference("columns", spec.table, ", ".join(spec.text), None)]
+            return [Difference("columns", spec.table, ", ".join(spec.watched), None)]
         raise
     finally:
         savepoint.rollback()
@@ -124,7 +124,7 @@ class _Shadow:
             __package__,
             "source_copy.sql",
             copy=sqlfile.identifier(self.source, spec.table),
-            columns=sqlfile.comma(map(sqlfile.identifier, dict.fromkeys((*key, *spec.text)))),
+            columns=sqlfile.comma(map(sqlfile.identifier, dict.fromkeys((*key, *spec.watched)))),
             source=sqlfile.identifier(spec.schema, spec.table),
             key=sqlfile.comma(map(sqlfile.identifier, key)),
         )

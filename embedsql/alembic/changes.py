@@ -16,7 +16,7 @@ BUILD_FIELDS = frozenset(
 # how changes are noticed, and where the model is asked: no vector depends on it
 IN_PLACE_FIELDS = frozenset({"notify", "replicated", "base_url"})
 # where texts come from: the old index goes before the tables change, the new one comes after them
-SOURCE_FIELDS = frozenset({"name", "schema", "table", "key", "text"})
+SOURCE_FIELDS = frozenset({"name", "schema", "table", "key", "text", "lexical_column"})
 
 _LEADING_COMMENTS = r"\A(?:\s*--[^\n]*\n)*\s*"
 

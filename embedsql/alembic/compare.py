@@ -196,7 +196,7 @@ def _partitioned(bind: Connection, found: FoundIndex) -> bool:
 
 def _alters_type(others: list[Any], spec: IndexSpec) -> bool:
     """Whether another operation alters the type of a column that our triggers look at."""
-    columns = {*spec.text, *(column.name for column in spec.key)}
+    columns = {*spec.watched, *(column.name for column in spec.key)}
     return any(
         isinstance(each, ops.AlterColumnOp)
         and each.modify_type is not None
