@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from embedsql import ddl, sqlfile
+from embedsql import ddl, declare, sqlfile
 from embedsql.alembic.changes import starts_with
 from embedsql.alembic.running import execute, sqlstate
 from embedsql.naming import SCHEMA, ObjectNames
@@ -130,7 +130,7 @@ class _Shadow:
         )
         for statement in map(sqlfile.text, make):
             execute(bind, statement)
-        statements = ddl.create_statements(spec, names=self._names, partitioned=partitioned)
+        statements = declare.create_statements(spec, names=self._names, partitioned=partitioned)
         statements = [each for each in statements if not starts_with(each, "INSERT")]
         index = ddl.vector_index_statement(spec, self._names, concurrently=False)
         for made in [*statements, *([] if index is None else [index])]:

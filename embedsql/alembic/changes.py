@@ -44,7 +44,7 @@ def replacing(statement: str) -> str | None:
         return re.sub(_LEADING_COMMENTS + "CREATE", "CREATE OR REPLACE", statement, count=1)
     if starts_with(statement, r"CREATE (UNIQUE )?INDEX\b"):
         return statement.replace(" INDEX ", " INDEX IF NOT EXISTS ", 1)
-    if starts_with(statement, r"(REVOKE|COMMENT ON (VIEW|FUNCTION))\b"):
+    if starts_with(statement, r"(CREATE OR REPLACE|DO|REVOKE|COMMENT ON (VIEW|FUNCTION))\b"):
         return statement
     return statement if starts_with(statement, r"ALTER TABLE .* TRIGGER\b") else None
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from alembic.operations import Operations
 
-from embedsql import ddl, schema, sqlfile
+from embedsql import ddl, declare, schema, sqlfile
 from embedsql.alembic import vector_index
 from embedsql.alembic.catalogue import Difference, NotComparableError, differences
 from embedsql.alembic.changes import needs_new_vectors, rebuilds_vector_index, replacing
@@ -44,7 +44,7 @@ def install(operations: Operations, operation: InstallEmbedsqlOp) -> None:
     if installed >= operation.version:
         return
     script = schema.upgrade_sql(installed, operation.version)
-    run(operations, ["CREATE EXTENSION IF NOT EXISTS vector;", *sqlfile.split(script)])
+    run(operations, [*schema.extension_statements(), *sqlfile.split(script)])
 
 
 def uninstall(operations: Operations, operation: UninstallEmbedsqlOp) -> None:
@@ -56,12 +56,12 @@ def uninstall(operations: Operations, operation: UninstallEmbedsqlOp) -> None:
 def create(operations: Operations, operation: SemanticIndexOp) -> None:
     """See ``op.create_semantic_index``."""
     partitioned = _check_source(operations, operation)
-    run(operations, ddl.create_statements(operation.spec, partitioned=partitioned))
+    run(operations, declare.create_statements(operation.spec, partitioned=partitioned))
 
 
 def drop(operations: Operations, operation: SemanticIndexOp) -> None:
     """See ``op.drop_semantic_index``."""
-    run(operations, ddl.drop_statements(operation.spec))
+    run(operations, declare.drop_statements(operation.spec))
 
 
 def create_vector_index(operations: Operations, operation: SemanticIndexOp) -> None:
@@ -91,8 +91,8 @@ def change(operations: Operations, operation: ChangeSemanticIndexOp) -> None:
     before, after = operation.spec_before, operation.spec
     if needs_new_vectors(before, after):
         partitioned = _check_source(operations, operation)
-        create_new = ddl.create_statements(after, partitioned=partitioned)
-        run(operations, [*ddl.drop_statements(before), *create_new])
+        create_new = declare.create_statements(after, partitioned=partitioned)
+        run(operations, [*declare.drop_statements(before), *create_new])
         return
     names = _names(operations, after)
     statements = _in_place(operations, operation, names)
@@ -159,7 +159,7 @@ def _made_anew(operations: Operations, operation: SemanticIndexOp) -> list[str]:
         trigger = sqlfile.identifier(slots.names.trigger(event))
         fill = {"trigger": trigger, "source": slots.source, "function": function}
         drops += map(sqlfile.text, _script("drop_trigger.sql", **fill))
-    created = ddl.create_statements(spec, partitioned=partitioned)
+    created = declare.create_statements(spec, partitioned=partitioned)
     return drops + [found for statement in created if (found := replacing(statement))]
 
 

@@ -55,6 +55,8 @@ def break_it(application: Application, *statements: str) -> None:
         "CREATE TRIGGER another AFTER INSERT ON article FOR EACH ROW "
         "EXECUTE FUNCTION embedsql.article_search_on_insert()",
         "ALTER VIEW article_search RESET (security_invoker)",
+        "ALTER FUNCTION article_search SET search_path = public",
+        "DROP FUNCTION article_search",
         "DROP VIEW article_search",
         "DROP INDEX embedsql.article_search_chunk_1_content",
     ],
