@@ -25,7 +25,7 @@ from embedsql.spec import (
     IndexSpec,
     Storage,
 )
-from embedsql.tables import source_of
+from embedsql.tables import declare_on, source_of
 from embedsql.vectors import (
     Hnsw,
     Ivfflat,
@@ -87,8 +87,13 @@ class SemanticIndex:
     lexical_column: str | None = field(default=None, kw_only=True)
     heading_weight: float = field(default=3.0, kw_only=True)
     chunking: Chunking | None = field(default_factory=Chunking, kw_only=True)
+    max_characters: int = field(default=200_000, kw_only=True)
     replicated: bool = field(default=False, kw_only=True)
     generation: int | None = field(default=None, kw_only=True)
+    notify: bool = field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        declare_on(self.entity, self)
 
     def search(
         self,
@@ -250,6 +255,15 @@ class SemanticIndex:
 
         Raises:
             DeclarationError: It cannot be.
+            ConfigurationError: It names no dimensions, and the model is not to be had.
+        """
+        return self.spec_of(self.dimensions or self.embedder.space.dimensions)
+
+    def spec_of(self, dimensions: int) -> IndexSpec:
+        """The declaration, where the length of the vectors is known: no model is loaded.
+
+        Raises:
+            DeclarationError: It cannot be.
         """
         source = source_of(self.entity)
         return IndexSpec(
@@ -259,7 +273,7 @@ class SemanticIndex:
             key=source.key_types,
             text=(self.text,) if isinstance(self.text, str) else tuple(self.text),
             template=self.template,
-            dimensions=self.dimensions or self.embedder.space.dimensions,
+            dimensions=dimensions,
             model=self.model,
             backend=self.backend,
             base_url=self.base_url,
@@ -278,7 +292,9 @@ class SemanticIndex:
             lexical_column=self.lexical_column,
             heading_weight=self.heading_weight,
             chunking=self._chunking,
+            max_characters=self.max_characters,
             replicated=self.replicated,
+            notify=self.notify,
         )
 
     @cached_property

@@ -56,6 +56,7 @@ def create_statements(
     *,
     space: str | None = None,
     partitioned: bool = False,
+    names: ObjectNames | None = None,
 ) -> list[str]:
     """The statements that make a semantic index, all but its vector index.
 
@@ -63,8 +64,9 @@ def create_statements(
         spec: The declaration.
         space: Label of the space of its vectors, where the model was at hand.
         partitioned: Whether the source is a partitioned table, which needs row triggers.
+        names: Of its objects, where they are of another generation than the first.
     """
-    slots = Slots(spec)
+    slots = Slots(spec, names)
     statements = _tables(slots, space, "serving", partitioned=partitioned)
     statements += serving_statements(slots)
     return _texts(statements + trigger_statements(slots, partitioned=partitioned))
