@@ -13,7 +13,7 @@ import sqlalchemy.exc
 import typer
 from stamina.instrumentation import set_on_retry_hooks
 
-from embedsql.cli import database, declare, grants, maintain, query, queue, schema, work
+from embedsql.cli import database, declare, grants, maintain, query, queue, schema, search, work
 from embedsql.errors import EmbedsqlError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.add_typer(database.app, name="db")
 schema.add_to(app)
 declare.add_to(app)
 work.add_to(app)
+search.add_to(app)
 query.add_to(app)
 queue.add_to(app)
 grants.add_to(app)
