@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from sqlalchemy import Select, and_, not_
+from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 
 from embedsql.embedders import Embedder, EmbedderOptions, load_embedder
 from embedsql.embedders.query_vectors import QueryVectors
 from embedsql.errors import QueryError
+from embedsql.rerank import Reranked, Reranker
+from embedsql.rerank.fetched import rerank_search, reranked_rows
 from embedsql.search import Mode, Query, SearchTuning, Shaping, search_statement
 from embedsql.search.shaping import ShapingOptions
 from embedsql.search.statement import facet_statement
@@ -35,6 +39,11 @@ from embedsql.vectors import (
     VectorForm,
     VectorIndex,
 )
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from embedsql.explain import Explanation
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +139,103 @@ class SemanticIndex:
             text, vector, mode, limit=limit, where=where, joins=joins, tuning=tuning, **shaping
         )
         return search_statement(self._target, query)
+
+    def fetch(
+        self,
+        session: Session,
+        text: str,
+        limit: int = 10,
+        *,
+        rerank: Reranker | None = None,
+        top: int = 50,
+        budget: float | None = None,
+        blend: float | None = None,
+        **options: Any,
+    ) -> Reranked:
+        """Run a search, and have a reranker order its rows again.
+
+        Args:
+            session: Where.
+            text: What is asked.
+            limit: Most rows.
+            rerank: See ``embedsql.rerank``. ``None``: the rows come as the search has them.
+            top: How many rows it reads, with their passages whole. More than ``limit``, so that
+                rows from further down may come up.
+            budget: Seconds that reranking may take; see ``embedsql.rerank.rerank``.
+            blend: How much the reranker counts; ``None``: it alone. See ``embedsql.rerank.rerank``.
+            options: As ``search`` takes them.
+
+        Returns:
+            A sequence of ``(entity, hit)``, which says whether it was reranked, and why not.
+
+        Raises:
+            QueryError: See ``search``.
+        """
+        statement = self.search(text, **rerank_search(limit, rerank, top, options))
+        found = session.execute(statement).all()
+        return reranked_rows(text, found, limit, rerank, top=top, budget=budget, blend=blend)
+
+    async def afetch(
+        self,
+        session: AsyncSession,
+        text: str,
+        limit: int = 10,
+        *,
+        rerank: Reranker | None = None,
+        top: int = 50,
+        budget: float | None = None,
+        blend: float | None = None,
+        **options: Any,
+    ) -> Reranked:
+        """``fetch`` for an ``AsyncSession``: the models run in a thread beside the event loop."""
+        wanted = rerank_search(limit, rerank, top, options)
+        statement = await asyncio.to_thread(self.search, text, **wanted)
+        found = (await session.execute(statement)).all()
+        return await asyncio.to_thread(
+            reranked_rows, text, found, limit, rerank, top=top, budget=budget, blend=blend
+        )
+
+    def explain(
+        self,
+        session: Session,
+        text: str | None = None,
+        *,
+        key: Any = None,
+        vector: Sequence[float] | Any | None = None,
+        mode: Mode = "hybrid",
+        limit: int = 10,
+        where: Sequence[ColumnElement[bool]] = (),
+        joins: Sequence[tuple[Any, ColumnElement[bool]]] = (),
+        tuning: SearchTuning | None = None,
+        **shaping: Unpack[ShapingOptions],
+    ) -> Explanation:
+        """How the hits of a search came about, and why a row is not among them.
+
+        Where a row stands among all is looked up exactly, so that every vector is read. Of an
+        ``AsyncSession``: ``await session.run_sync(index.explain, text, key=…)``.
+
+        Args:
+            session: Where.
+            text: As in ``search``, and so are the others.
+            key: Of the row in question: a scalar; for several columns a tuple, or a mapping by
+                column.
+            vector: See ``search``.
+            mode: See ``search``.
+            limit: See ``search``.
+            where: Each condition is evaluated by itself.
+            joins: See ``search``.
+            tuning: See ``search``.
+            shaping: See ``search``.
+
+        Raises:
+            QueryError: See ``search``; or the key does not fit the index.
+        """
+        from embedsql.explain import explain_search
+
+        query = self._query(
+            text, vector, mode, limit=limit, where=where, joins=joins, tuning=tuning, **shaping
+        )
+        return explain_search(session, self.spec, self._target, query, key=key)
 
     def facets(
         self,

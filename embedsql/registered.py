@@ -16,12 +16,17 @@ from embedsql.database import connect, engine
 from embedsql.embedders import Embedder, load_embedder, options_of
 from embedsql.embedders.query_vectors import QueryVectors
 from embedsql.errors import IndexNotFoundError
+from embedsql.explain import Explanation, explain_search
 from embedsql.installation import require_installed
 from embedsql.registry import RegisteredIndex, find_generations, find_index
-from embedsql.search import Hit, Mode, Query, search_statement
+from embedsql.rerank import Reranker
+from embedsql.rerank.fetched import rerank_search, reranked_rows
+from embedsql.search import Hit, Mode, Query, Shaping, search_statement
 from embedsql.search.query import checked_text
 from embedsql.search.target import Target, registered_target
 from embedsql.search.words import meant_text
+
+Where = str | Sequence[str] | None
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,15 @@ class Found:
         hits: Keys (a scalar, or for a key of several columns an object) with their hits.
         strategy: ``ann``, ``exact`` or ``lexical``.
         complete: Whether no matching row was left out: there are ``limit`` rows, or all there are.
+        reranked: Whether a reranker ordered them.
+        why_not: Why the one that was asked for did not, or not all of them.
     """
 
     hits: Sequence[tuple[Any, Hit]]
     strategy: str
     complete: bool
+    reranked: bool = False
+    why_not: str | None = None
 
 
 class RegisteredSearch:
@@ -76,7 +85,16 @@ class RegisteredSearch:
         self._engine.dispose()
 
     def search(
-        self, query: str, *, mode: Mode = "hybrid", limit: int = 10, where: str | None = None
+        self,
+        query: str,
+        *,
+        mode: Mode = "hybrid",
+        limit: int = 10,
+        where: Where = None,
+        rerank: Reranker | None = None,
+        top: int = 50,
+        budget: float | None = None,
+        blend: float | None = None,
     ) -> Found:
         """Run one search; once more where the index was switched to another generation meanwhile.
 
@@ -84,37 +102,64 @@ class RegisteredSearch:
             query: What is looked for.
             mode: Which lanes.
             limit: Most rows.
-            where: An SQL condition on the source's columns, from someone who may run SQL anyway.
+            where: SQL conditions on the source's columns, from someone who may run SQL anyway.
+            rerank: Orders the rows again; see ``SemanticIndex.fetch``, and so for what follows.
+            top: How many rows it reads.
+            budget: Seconds that it may take.
+            blend: How much it counts.
 
         Raises:
             QueryError: The query cannot be run.
         """
-        query = checked_text(query)
+        options = rerank_search(limit, rerank, top, {})
+        shaping = Shaping(neighbours=options.get("neighbours"))
         try:
-            return self._search(query, mode, limit, where)
+            rows = self._rows(query, mode, options["limit"], where, shaping)
         except DBAPIError:
             if not self._was_switched():
                 raise
-            return self._search(query, mode, limit, where)
-
-    def _search(self, query: str, mode: Mode, limit: int, where: str | None) -> Found:
-        vectors = None if mode == "lexical" else self._query_vectors
-        asked = Query(
-            text=query,
-            vector=None if vectors is None else vectors.of(meant_text(query)).tolist(),
-            space=None if vectors is None else vectors.space,
-            mode=mode,
-            limit=limit,
-            where=self._condition(where),
-        )
-        with self._session.begin():
-            rows = self._session.execute(search_statement(self._target, asked)).all()
-        hits = [(self._key(row[:-1]), row[-1]) for row in rows]
+            rows = self._rows(query, mode, options["limit"], where, shaping)
+        ordered = reranked_rows(query, rows, limit, rerank, top=top, budget=budget, blend=blend)
+        hits = [(self._key(row[:-1]), row[-1]) for row in ordered]
         strategy = "lexical" if mode == "lexical" else "exact"
         if hits and mode != "lexical":
             strategy = hits[0][1].strategy or "exact"
         # an approximate index that came back short was answered exactly by the same statement
-        return Found(hits, strategy, len(hits) == limit or strategy != "ann")
+        complete = len(hits) == limit or strategy != "ann"
+        why_not = None if rerank is None else ordered.why_not
+        return Found(hits, strategy, complete, ordered.reranked, why_not)
+
+    def explain(
+        self,
+        query: str,
+        *,
+        key: Any = None,
+        mode: Mode = "hybrid",
+        limit: int = 10,
+        where: Where = None,
+    ) -> Explanation:
+        """How the hits of a search came about, and why a row is not there.
+
+        Args:
+            query: See ``search``, and so for the others.
+            key: Of the row in question; see ``SemanticIndex.explain``.
+            mode: See ``search``.
+            limit: See ``search``.
+            where: Each condition is evaluated by itself.
+
+        Raises:
+            QueryError: The query cannot be run, or the key does not fit the index.
+        """
+        asked = self._query(query, mode, limit, where, Shaping())
+        with self._session.begin():
+            return explain_search(
+                self._session,
+                self._index.spec,
+                self._target,
+                asked,
+                key=key,
+                condition_words=_conditions(where),
+            )
 
     def warm_up(self, mode: Mode) -> None:
         """Load the model and open the connection, so that neither is timed."""
@@ -155,15 +200,33 @@ class RegisteredSearch:
             self.__dict__.pop(made, None)
         return True
 
-    def _condition(self, where: str | None) -> tuple[ColumnElement[bool], ...]:
-        if where is None:
-            return ()
+    def _rows(
+        self, query: str, mode: Mode, limit: int, where: Where, shaping: Shaping
+    ) -> Sequence[Any]:
+        asked = self._query(query, mode, limit, where, shaping)
+        with self._session.begin():
+            return self._session.execute(search_statement(self._target, asked)).all()
+
+    def _query(self, query: str, mode: Mode, limit: int, where: Where, shaping: Shaping) -> Query:
+        query = checked_text(query)
+        vectors = None if mode == "lexical" else self._query_vectors
+        return Query(
+            text=query,
+            vector=None if vectors is None else vectors.of(meant_text(query)).tolist(),
+            space=None if vectors is None else vectors.space,
+            mode=mode,
+            limit=limit,
+            where=[self._condition(one) for one in _conditions(where)],
+            shaping=shaping,
+        )
+
+    def _condition(self, where: str) -> ColumnElement[bool]:
         # a subquery, in which only the source's columns are in scope, so that none is ambiguous
         source = self._target.source
         raw = text("(" + where.replace(":", r"\:") + ")")  # a colon is no parameter's here
         inner = select(*source.key).where(raw).correlate(None)
         key = source.key[0] if len(source.key) == 1 else tuple_(*source.key)
-        return (key.in_(inner),)
+        return key.in_(inner)
 
     def _key(self, values: Sequence[Any]) -> Any:
         if len(values) == 1:
@@ -171,3 +234,9 @@ class RegisteredSearch:
         return {
             column.name: value for column, value in zip(self._index.spec.key, values, strict=True)
         }
+
+
+def _conditions(where: Where) -> Sequence[str]:
+    if where is None:
+        return []
+    return [where] if isinstance(where, str) else where

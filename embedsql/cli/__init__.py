@@ -22,6 +22,7 @@ from embedsql.cli import (
     queue,
     reembed,
     schema,
+    search,
     work,
 )
 from embedsql.errors import EmbedsqlError
@@ -38,6 +39,7 @@ app.add_typer(database.app, name="db")
 schema.add_to(app)
 declare.add_to(app)
 work.add_to(app)
+search.add_to(app)
 query.add_to(app)
 queue.add_to(app)
 reembed.add_to(app)
