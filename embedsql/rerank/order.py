@@ -24,6 +24,11 @@ LATE = 0.05  # seconds before its deadline in which a failing call has but used 
 
 logger = logging.getLogger("embedsql.rerank")
 
+
+class _TimeUsedError(Exception):
+    """The budget is used."""
+
+
 Line = tuple[Any, ...]  # (entity, hit), or of a Table (*columns, hit)
 
 
@@ -102,7 +107,7 @@ def rerank(
     try:
         scores = _read(meant_text(clean_text(query)), wanted, reranker, budget)
     except Exception as error:  # whatever a reranker does, there is a ranking already
-        why = f"the reranker failed: {error or type(error).__name__}"
+        why = f"the reranker failed: {str(error) or type(error).__name__}"
         logger.warning("rows stay in the order of the search: %s", why)
         return Reranked(lines, False, 0, why)
     why_not = None
@@ -120,11 +125,13 @@ def _read(
     size = FIRST_SLICE if budget is not None else LARGEST_SLICE
     while len(scores) < len(lines):
         passages = [_passage(line[-1]) for line in lines[len(scores) : len(scores) + size]]
-        if budget is None:
-            given: Sequence[float] | None = reranker(query, passages)
-        else:
-            given = _within(started + budget, query, passages, reranker)
-        if given is None:
+        try:
+            given = (
+                reranker(query, passages)
+                if budget is None
+                else _within(started + budget, query, passages, reranker)
+            )
+        except _TimeUsedError:
             break
         scores += _checked(given, len(passages))
         if budget is not None:
@@ -142,30 +149,30 @@ def _next_slice(read: int, seconds: float, budget: float) -> int:
 
 def _within(
     deadline: float, query: str, passages: Sequence[str], reranker: Reranker
-) -> Sequence[float] | None:
-    """One call, or ``None`` when its time is over: no thread can be ended from outside."""
+) -> Sequence[float]:
+    """One call; when its time is over its thread goes on, since none can be ended from outside."""
     left = deadline - time.monotonic()
     if left <= 0:
-        return None
+        raise _TimeUsedError
     call = reranker.within(left) if isinstance(reranker, BoundReranker) else reranker
-    answers: queue.SimpleQueue[tuple[Sequence[float], None] | tuple[None, Exception]]
-    answers = queue.SimpleQueue()
+    answers: queue.SimpleQueue[Sequence[float] | Exception] = queue.SimpleQueue()
 
     def run() -> None:
         try:
-            answers.put((call(query, passages), None))
+            answers.put(call(query, passages))
         except Exception as error:
-            answers.put((None, error))
+            answers.put(error)
 
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(run,), name="embedsql rerank", daemon=True).start()
     try:
-        scores, error = answers.get(timeout=left)
+        answer = answers.get(timeout=left)
     except queue.Empty:
-        return None
-    if error is not None and time.monotonic() < deadline - LATE:
-        raise error
-    return scores  # of one that gave up in time by itself: None
+        raise _TimeUsedError from None
+    if not isinstance(answer, Exception):
+        return answer
+    # one that gives up in time by itself has but used its time
+    raise _TimeUsedError if time.monotonic() >= deadline - LATE else answer
 
 
 def _checked(scores: Sequence[float], count: int) -> list[float]:

@@ -176,7 +176,7 @@ def role(connection: psycopg.Connection, index: RegisteredIndex) -> Iterator[str
     """One that may search, and sees the rows of tenant 2."""
     name = f"tenant_{uuid4().hex[:8]}"
     connection.execute(f"CREATE ROLE {name}")
-    for statement in grant_statements("search", name, index.spec):
+    for statement in grant_statements(index.spec, name, "search"):
         connection.execute(statement)
     connection.execute("ALTER TABLE article ENABLE ROW LEVEL SECURITY")
     connection.execute("CREATE POLICY own ON article USING (tenant_id = 2)")
@@ -269,13 +269,14 @@ def test_a_row_that_failed_waits_for_its_next_attempt_and_then_is_dead(
     connection: psycopg.Connection, index: RegisteredIndex, database: str, session: Session
 ) -> None:
     insert(connection, "poison ivy")
-    embedder = RecordingEmbedder(poison="poison", error=TextRejectedError("the model chokes on it"))
+    embedder = RecordingEmbedder(poison="poison", error=ValueError("the model chokes on it"))
     worker = HandWorker(database, index, embedder=embedder)
     worker.work()
     waiting = only_reason(row_of(session, 6))
-    connection.execute(
-        "UPDATE embedsql.failure SET dead = true, attempts = 5, next_attempt_at = NULL"
-    )
+    session.rollback()
+    connection.execute("UPDATE embedsql.failure SET next_attempt_at = now()")
+    embedder.error = TextRejectedError("the model refuses it")
+    worker.work()
     dead = only_reason(row_of(session, 6))
     worker.close()
 
@@ -283,7 +284,8 @@ def test_a_row_that_failed_waits_for_its_next_attempt_and_then_is_dead(
     assert waiting.details["retry_seconds"] > 0
     assert "the model chokes on it" in waiting.says
     assert dead.code == "dead"
-    assert dead.details["attempts"] == 5
+    assert dead.details["attempts"] == 2
+    assert "the model refuses it" in dead.says
     assert "embedsql dead retry" in dead.says
 
 
