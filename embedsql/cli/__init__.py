@@ -1,7 +1,7 @@
 """The ``embedsql`` command: thin functions over the library.
 
 Exit codes: 0 success; 1 a failure, said in one line; 2 bad usage; 3 the data is not as it should
-be (``worker --drain`` with dead letters, ``verify`` with findings).
+be (``worker --drain`` with dead letters, ``verify`` or ``doctor`` with findings).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sqlalchemy.exc
 import typer
 from stamina.instrumentation import set_on_retry_hooks
 
-from embedsql.cli import database, declare, grants, maintain, query, queue, schema, work
+from embedsql.cli import database, declare, doctor, grants, maintain, query, queue, schema, work
 from embedsql.errors import EmbedsqlError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ query.add_to(app)
 queue.add_to(app)
 grants.add_to(app)
 maintain.add_to(app)
+doctor.add_to(app)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ connection all run the same ones. The texts stand in the ``.sql`` files of this 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from functools import partial
 
 from psycopg import sql
@@ -15,6 +16,7 @@ from embedsql import sqlfile
 from embedsql.ddl import vectors
 from embedsql.ddl.triggers import EVENTS, trigger_events, trigger_names, trigger_statements
 from embedsql.ddl.vectors import vector_index_drop_statement, vector_index_statement
+from embedsql.naming import ObjectNames
 from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
 from embedsql.vector_slots import VectorSlots
@@ -24,6 +26,7 @@ __all__ = [
     "create_statements",
     "drop_statements",
     "trigger_events",
+    "trigger_texts",
     "vector_index_drop_statement",
     "vector_index_statement",
 ]
@@ -69,6 +72,20 @@ def drop_statements(spec: IndexSpec) -> list[str]:
         **trigger_names(slots),
     )
     return _texts(statements + vectors.drop_statements(slots))
+
+
+def trigger_texts(
+    spec: IndexSpec, names: ObjectNames, made: Collection[str], *, partitioned: bool
+) -> list[str]:
+    """The statements that make those triggers, or their functions, that bear one of some names."""
+    statements = _texts(trigger_statements(Slots(spec, names), partitioned=partitioned))
+    marks = [sqlfile.text(sqlfile.identifier(name)) for name in made]
+    return [one for one in statements if any(mark in _first_line(one) for mark in marks)]
+
+
+def _first_line(statement: str) -> str:
+    """Where a statement says what it makes."""
+    return next(line for line in statement.splitlines() if line and not line.startswith("--"))
 
 
 def _tables(spec: IndexSpec, slots: Slots, space: str | None) -> list[sql.Composed]:
