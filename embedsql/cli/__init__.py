@@ -13,7 +13,18 @@ import sqlalchemy.exc
 import typer
 from stamina.instrumentation import set_on_retry_hooks
 
-from embedsql.cli import database, declare, doctor, grants, maintain, query, queue, schema, work
+from embedsql.cli import (
+    database,
+    declare,
+    doctor,
+    grants,
+    maintain,
+    plan,
+    query,
+    queue,
+    schema,
+    work,
+)
 from embedsql.errors import EmbedsqlError
 
 app = typer.Typer(
@@ -33,6 +44,7 @@ queue.add_to(app)
 grants.add_to(app)
 maintain.add_to(app)
 doctor.add_to(app)
+plan.add_to(app)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from embedsql.vector_slots import VectorSlots
 
 __all__ = [
     "EVENTS",
+    "chunk_statements",
     "create_statements",
     "drop_statements",
     "trigger_events",
@@ -47,12 +48,7 @@ def create_statements(
     slots = Slots(spec)
     statements = vectors.column_statements(slots) + _tables(spec, slots, space)
     statements += vectors.storage_statements(slots)
-    if spec.lexical is not None:
-        statements += _script(
-            "lexical.sql",
-            lexeme_index=sqlfile.identifier(slots.names.lexeme_index),
-            chunk=slots.chunk,
-        )
+    statements += _lexical(slots)
     return _texts(statements + trigger_statements(slots, partitioned=partitioned))
 
 
@@ -72,6 +68,23 @@ def drop_statements(spec: IndexSpec) -> list[str]:
         **trigger_names(slots),
     )
     return _texts(statements + vectors.drop_statements(slots))
+
+
+def chunk_statements(spec: IndexSpec, chunk: sql.Identifier) -> list[str]:
+    """The statements that make a table of chunks alone, with its indexes, under another name.
+
+    Args:
+        spec: The declaration.
+        chunk: That table's name; in ``pg_temp``, say.
+    """
+    slots = Slots(spec)
+    slots.chunk = chunk
+    statements = _texts([*_tables(spec, slots, None), *vectors.storage_statements(slots)])
+    statements += _texts(_lexical(slots))
+    name = sqlfile.text(chunk)
+    kinds = ("CREATE TABLE", "CREATE INDEX", "ALTER TABLE")
+    firsts = [(one, _first_line(one)) for one in statements]
+    return [one for one, first in firsts if name in first and first.startswith(kinds)]
 
 
 def trigger_texts(
@@ -121,6 +134,13 @@ def _tables(spec: IndexSpec, slots: Slots, space: str | None) -> list[sql.Compos
         row_name=sqlfile.literal(names.row),
         chunk_name=sqlfile.literal(names.chunk),
     )
+
+
+def _lexical(slots: Slots) -> list[sql.Composed]:
+    if slots.spec.lexical is None:
+        return []
+    lexeme_index = sqlfile.identifier(slots.names.lexeme_index)
+    return _script("lexical.sql", lexeme_index=lexeme_index, chunk=slots.chunk)
 
 
 def _texts(statements: list[sql.Composed]) -> list[str]:
