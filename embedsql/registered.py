@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -15,8 +15,8 @@ from embedsql.database import connect, engine
 from embedsql.embedders import Embedder, load_embedder, options_of
 from embedsql.embedders.query_vectors import QueryVectors
 from embedsql.installation import require_installed
-from embedsql.registry import RegisteredIndex, find_index
-from embedsql.search import Hit, Mode, Query, search_statement
+from embedsql.registry import RegisteredIndex, find_index, stored_tuning
+from embedsql.search import Hit, Mode, Query, SearchTuning, search_statement
 from embedsql.search.query import checked_text
 from embedsql.search.target import Target, registered_target
 from embedsql.search.words import meant_text
@@ -40,6 +40,8 @@ class Found:
 class RegisteredSearch:
     """Searches one index by its registered declaration; a context manager.
 
+    ``tuning`` is what the registry keeps of query-time settings, for searches that name none.
+
     Args:
         conninfo: Where the database is.
         index: The index's name.
@@ -53,6 +55,7 @@ class RegisteredSearch:
         with connect(conninfo) as connection:
             require_installed(connection)
             self._index: RegisteredIndex = find_index(connection, index)
+            self.tuning = _known(stored_tuning(connection, index))
         self._api_key = api_key
         self._engine = engine(conninfo)
         self._session = Session(self._engine)
@@ -65,28 +68,42 @@ class RegisteredSearch:
         self._engine.dispose()
 
     def search(
-        self, query: str, *, mode: Mode = "hybrid", limit: int = 10, where: str | None = None
+        self,
+        query: str | None,
+        *,
+        vector: Any | None = None,
+        mode: Mode = "hybrid",
+        limit: int = 10,
+        where: str | None = None,
+        tuning: SearchTuning | None = None,
     ) -> Found:
         """Run one search.
 
         Args:
-            query: What is looked for.
+            query: What is looked for; a dense search with a vector does without.
+            vector: The query, embedded already, shape (dimensions,).
             mode: Which lanes.
             limit: Most rows.
             where: An SQL condition on the source's columns, from someone who may run SQL anyway.
+            tuning: Query-time settings. ``None``: those kept for the index, else the defaults.
 
         Raises:
             QueryError: The query cannot be run.
         """
-        query = checked_text(query)
-        vectors = None if mode == "lexical" else self._query_vectors
+        space = None
+        if query is not None:
+            query = checked_text(query)
+            if vector is None and mode != "lexical":
+                vector = self._query_vectors.of(meant_text(query)).tolist()
+                space = self._query_vectors.space
         asked = Query(
             text=query,
-            vector=None if vectors is None else vectors.of(meant_text(query)).tolist(),
-            space=None if vectors is None else vectors.space,
+            vector=vector,
+            space=space,
             mode=mode,
             limit=limit,
             where=self._condition(where),
+            tuning=tuning or self.tuning,
         )
         with self._session.begin():
             rows = self._session.execute(search_statement(self._target, asked)).all()
@@ -132,3 +149,9 @@ class RegisteredSearch:
         return {
             column.name: value for column, value in zip(self._index.spec.key, values, strict=True)
         }
+
+
+def _known(stored: dict[str, Any]) -> SearchTuning:
+    """Kept settings; those that another release of embedsql wrote and this one lacks left out."""
+    names = {one.name for one in fields(SearchTuning)}
+    return SearchTuning(**{name: value for name, value in stored.items() if name in names})

@@ -1,7 +1,8 @@
 """The ``embedsql`` command: thin functions over the library.
 
 Exit codes: 0 success; 1 a failure, said in one line; 2 bad usage; 3 the data is not as it should
-be (``worker --drain`` with dead letters, ``verify`` or ``doctor`` with findings).
+be (``worker --drain`` with dead letters, ``verify`` or ``doctor`` with findings,
+``tune`` without a setting that reaches the target).
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ grants.add_to(app)
 maintain.add_to(app)
 doctor.add_to(app)
 plan.add_to(app)
+tune.add_to(app)
 
 
 def main() -> None:
