@@ -24,6 +24,7 @@ from embedsql.cli import (
     query,
     queue,
     schema,
+    tune,
     work,
 )
 from embedsql.errors import EmbedsqlError
