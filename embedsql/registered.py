@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
 from typing import Any
 
 from sqlalchemy import select, text, tuple_
@@ -18,10 +18,10 @@ from embedsql.embedders.query_vectors import QueryVectors
 from embedsql.errors import IndexNotFoundError
 from embedsql.explain import Explanation, explain_search
 from embedsql.installation import require_installed
-from embedsql.registry import RegisteredIndex, find_generations, find_index
+from embedsql.registry import RegisteredIndex, find_generations, find_index, stored_tuning
 from embedsql.rerank import Reranker
 from embedsql.rerank.fetched import rerank_search, reranked_rows
-from embedsql.search import Hit, Mode, Query, Shaping, search_statement
+from embedsql.search import Hit, Mode, Query, SearchTuning, Shaping, search_statement
 from embedsql.search.query import checked_text
 from embedsql.search.target import Target, registered_target
 from embedsql.search.words import meant_text
@@ -51,6 +51,8 @@ class Found:
 class RegisteredSearch:
     """Searches one index by its registered declaration; a context manager.
 
+    ``tuning`` is what the registry keeps of query-time settings, for searches that name none.
+
     Args:
         conninfo: Where the database is.
         index: The index's name.
@@ -72,6 +74,7 @@ class RegisteredSearch:
         self._conninfo = conninfo
         self._name = index
         self._generation = generation
+        self.tuning = SearchTuning()
         self._index = self._registered()
         self._api_key = api_key
         self._engine = engine(conninfo)
@@ -86,11 +89,13 @@ class RegisteredSearch:
 
     def search(
         self,
-        query: str,
+        query: str | None,
         *,
+        vector: Any | None = None,
         mode: Mode = "hybrid",
         limit: int = 10,
         where: Where = None,
+        tuning: SearchTuning | None = None,
         rerank: Reranker | None = None,
         top: int = 50,
         budget: float | None = None,
@@ -99,10 +104,12 @@ class RegisteredSearch:
         """Run one search; once more where the index was switched to another generation meanwhile.
 
         Args:
-            query: What is looked for.
+            query: What is looked for; a dense search with a vector does without.
+            vector: The query, embedded already, shape (dimensions,).
             mode: Which lanes.
             limit: Most rows.
             where: SQL conditions on the source's columns, from someone who may run SQL anyway.
+            tuning: Query-time settings. ``None``: those kept for the index, else the defaults.
             rerank: Orders the rows again; see ``SemanticIndex.fetch``, and so for what follows.
             top: How many rows it reads.
             budget: Seconds that it may take.
@@ -113,13 +120,16 @@ class RegisteredSearch:
         """
         options = rerank_search(limit, rerank, top, {})
         shaping = Shaping(neighbours=options.get("neighbours"))
+        asked = partial(self._query, query, mode, options["limit"], where, shaping, vector, tuning)
         try:
-            rows = self._rows(query, mode, options["limit"], where, shaping)
+            rows = self._rows(asked())
         except DBAPIError:
             if not self._was_switched():
                 raise
-            rows = self._rows(query, mode, options["limit"], where, shaping)
-        ordered = reranked_rows(query, rows, limit, rerank, top=top, budget=budget, blend=blend)
+            rows = self._rows(asked())
+        ordered = reranked_rows(
+            query or "", rows, limit, rerank, top=top, budget=budget, blend=blend
+        )
         hits = [(self._key(row[:-1]), row[-1]) for row in ordered]
         strategy = "lexical" if mode == "lexical" else "exact"
         if hits and mode != "lexical":
@@ -184,6 +194,7 @@ class RegisteredSearch:
         with connect(self._conninfo) as connection:
             require_installed(connection)
             if self._generation is None:
+                self.tuning = _known(stored_tuning(connection, self._name))
                 return find_index(connection, self._name)
             for one in find_generations(connection, self._name):
                 if one.generation == self._generation and one.state != "dropping":
@@ -200,23 +211,34 @@ class RegisteredSearch:
             self.__dict__.pop(made, None)
         return True
 
-    def _rows(
-        self, query: str, mode: Mode, limit: int, where: Where, shaping: Shaping
-    ) -> Sequence[Any]:
-        asked = self._query(query, mode, limit, where, shaping)
+    def _rows(self, asked: Query) -> Sequence[Any]:
         with self._session.begin():
             return self._session.execute(search_statement(self._target, asked)).all()
 
-    def _query(self, query: str, mode: Mode, limit: int, where: Where, shaping: Shaping) -> Query:
-        query = checked_text(query)
-        vectors = None if mode == "lexical" else self._query_vectors
+    def _query(
+        self,
+        query: str | None,
+        mode: Mode,
+        limit: int,
+        where: Where,
+        shaping: Shaping,
+        vector: Any | None = None,
+        tuning: SearchTuning | None = None,
+    ) -> Query:
+        space = None
+        if query is not None:
+            query = checked_text(query)
+            if vector is None and mode != "lexical":
+                vector = self._query_vectors.of(meant_text(query)).tolist()
+                space = self._query_vectors.space
         return Query(
             text=query,
-            vector=None if vectors is None else vectors.of(meant_text(query)).tolist(),
-            space=None if vectors is None else vectors.space,
+            vector=vector,
+            space=space,
             mode=mode,
             limit=limit,
             where=[self._condition(one) for one in _conditions(where)],
+            tuning=tuning or self.tuning,
             shaping=shaping,
         )
 
@@ -240,3 +262,9 @@ def _conditions(where: Where) -> Sequence[str]:
     if where is None:
         return []
     return [where] if isinstance(where, str) else where
+
+
+def _known(stored: dict[str, Any]) -> SearchTuning:
+    """Kept settings; those that another release of embedsql wrote and this one lacks left out."""
+    names = {one.name for one in fields(SearchTuning)}
+    return SearchTuning(**{name: value for name, value in stored.items() if name in names})
