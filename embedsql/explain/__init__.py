@@ -20,7 +20,7 @@ from embedsql.explain.explanation import (
     Term,
 )
 from embedsql.explain.row import explain_row
-from embedsql.explain.statement import Key
+from embedsql.explain.statement import Key, Subject
 from embedsql.explain.window import candidates_of, hits_of
 from embedsql.search.query import Query
 from embedsql.search.scores import calibration
@@ -61,15 +61,15 @@ def explain_search(
         QueryError: The key does not fit the index.
     """
     asked = None if key is None else Key(spec, key)
-    candidates = candidates_of(session, target, query, asked)
+    subject = Subject(session, spec, target)
+    candidates = candidates_of(subject, query, asked)
     mean = deviation = None
     if query.mode == "hybrid" and query.tuning.fusion == "calibrated":
         mean, deviation = session.execute(select(*calibration(target))).one()
     row = None
     if asked is not None:
         row = explain_row(
-            session,
-            target,
+            subject,
             query,
             asked,
             candidates,
@@ -82,6 +82,6 @@ def explain_search(
         query.tuning.fusion if query.mode == "hybrid" else None,
         mean,
         deviation,
-        hits_of(session, spec, query, candidates),
+        hits_of(subject, query, candidates),
         row,
     )

@@ -8,25 +8,22 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import exists, func, literal, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import CompileError
-from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 
 from embedsql.explain.explanation import Reason
-from embedsql.explain.statement import Key, run
+from embedsql.explain.statement import Key, Subject, run
 from embedsql.search.query import Query
-from embedsql.search.target import Target
 from embedsql.search.words import asked_words
-from embedsql.slots import Slots
 
 
-def visibility(session: Session, target: Target, key: Key) -> Reason | None:
+def visibility(subject: Subject, key: Key) -> Reason | None:
     """Why the caller sees no such row; ``None``: it does."""
-    source = target.source
+    source = subject.target.source
     there = exists(select(literal(1)).select_from(source.entity).where(key.matches(source.key)))
     table = source.table
     name = postgresql.dialect().identifier_preparer.format_table(table)  # type: ignore[no-untyped-call]
     guarded = func.row_security_active(literal(name))
-    seen, policies = session.execute(select(there, guarded)).one()
+    seen, policies = subject.session.execute(select(there, guarded)).one()
     if seen:
         return None
     if policies:
@@ -38,12 +35,13 @@ def visibility(session: Session, target: Target, key: Key) -> Reason | None:
 
 
 def failed_conditions(
-    session: Session, target: Target, query: Query, key: Key, words: Sequence[str] | None
+    subject: Subject, query: Query, key: Key, words: Sequence[str] | None
 ) -> Iterator[Reason]:
     """A reason for each condition that does not hold, each evaluated by itself."""
     if not query.where and not query.joins:
         return
-    lines = session.execute(
+    target = subject.target
+    lines = subject.session.execute(
         select(*(condition.label(f"c{n}") for n, condition in enumerate(query.where)), literal(1))
         .select_from(target.joined(query))
         .where(key.matches(target.source.key))
@@ -60,17 +58,12 @@ def failed_conditions(
             yield Reason("filtered", f"the condition {said} is {value} for it", details)
 
 
-def failed_words(session: Session, target: Target, query: Query, key: Key) -> Iterator[Reason]:
+def failed_words(subject: Subject, query: Query, key: Key) -> Iterator[Reason]:
     """A reason for each word that the question requires in vain, or excludes and the row has."""
-    asked = asked_words(query.text or "") if target.lexical is not None else []
+    asked = asked_words(query.text or "") if subject.target.lexical is not None else []
     if not asked:
         return
-    lines = run(
-        session,
-        Slots(key.spec),
-        "asked.sql",
-        {"words": json.dumps(asked), **key.parameters},
-    )
+    lines = run(subject, "asked.sql", {"words": json.dumps(asked), **key.parameters})
     fine = True
     for line in lines:
         word, required, there = line["word"], line["required"], line["there"]
@@ -81,7 +74,7 @@ def failed_words(session: Session, target: Target, query: Query, key: Key) -> It
             fine = False
             yield Reason("excluded_word", f"it is excluded by {word}", {"word": word})
     required_words = [line["word"] for line in lines if line["required"]]
-    if fine and len(required_words) > 1 and not _passes(session, target, query, key):
+    if fine and len(required_words) > 1 and not _passes(subject, query, key):
         said = ", ".join(required_words)
         yield Reason(
             "words_apart",
@@ -99,8 +92,9 @@ def condition_text(condition: ColumnElement[bool]) -> str:
         return str(condition.compile(dialect=dialect))
 
 
-def _passes(session: Session, target: Target, query: Query, key: Key) -> bool:
+def _passes(subject: Subject, query: Query, key: Key) -> bool:
+    target = subject.target
     own = target.source.key
     rows = select(literal(1)).select_from(target.source.entity)
     rows = rows.where(key.matches(own), *target.asked_of(own, query))
-    return session.execute(rows).first() is not None
+    return subject.session.execute(rows).first() is not None

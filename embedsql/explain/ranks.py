@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from embedsql.explain.explanation import Lane
-from embedsql.explain.statement import Key
+from embedsql.explain.statement import Key, Subject
 from embedsql.search.distance import distance, similarity
 from embedsql.search.lexical import bm25, question_of
 from embedsql.search.query import Query
-from embedsql.search.target import Target
 
 
-def dense_rank(session: Session, target: Target, query: Query, key: Key) -> Lane | None:
+def dense_rank(subject: Subject, query: Query, key: Key) -> Lane | None:
     """The row's rank by meaning and its similarity; ``None``: it has no vector."""
+    target = subject.target
     near = distance(target, query)
     chunks = (
         target.chunks_of_source(query, near.label("distance"))
@@ -25,12 +24,13 @@ def dense_rank(session: Session, target: Target, query: Query, key: Key) -> Lane
     )
     nearest = func.min(chunks.c.distance)
     order = [nearest, *target.key_of(chunks)]
-    found = _one(session, target, chunks, similarity(target.vectors, nearest), order, key)
+    found = _one(subject, chunks, similarity(target.vectors, nearest), order, key)
     return None if found is None else Lane(found[0], float(found[1]), None)
 
 
-def lexical_rank(session: Session, target: Target, query: Query, key: Key) -> Lane | None:
+def lexical_rank(subject: Subject, query: Query, key: Key) -> Lane | None:
     """The row's rank by words and its BM25 score; ``None``: it has none of the words."""
+    target = subject.target
     question = question_of(target, query)
     matched = select(
         func.embedsql.bm25_beyond(question.c.terms, question.c.bounds, 0, question.c.required, 0.0)
@@ -42,13 +42,12 @@ def lexical_rank(session: Session, target: Target, query: Query, key: Key) -> La
     )
     best = func.max(chunks.c.score)
     order = [best.desc(), *target.key_of(chunks)]
-    found = _one(session, target, chunks, best, order, key)
+    found = _one(subject, chunks, best, order, key)
     return None if found is None else Lane(found[0], float(found[1]), None)
 
 
-def _one(
-    session: Session, target: Target, chunks: Any, value: Any, order: list[Any], key: Key
-) -> Any:
+def _one(subject: Subject, chunks: Any, value: Any, order: list[Any], key: Key) -> Any:
+    target = subject.target
     rows = (
         select(
             *target.key_of(chunks),
@@ -59,4 +58,4 @@ def _one(
         .subquery("row_rank")
     )
     own = key.matches(target.key_of(rows))
-    return session.execute(select(rows.c.rank, rows.c.value).where(own)).one_or_none()
+    return subject.session.execute(select(rows.c.rank, rows.c.value).where(own)).one_or_none()

@@ -6,21 +6,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import exists, select
-from sqlalchemy.orm import Session
 
 from embedsql.explain.explanation import Lane, Reason, RowExplanation
 from embedsql.explain.filters import failed_conditions, failed_words, visibility
 from embedsql.explain.ranks import dense_rank, lexical_rank
 from embedsql.explain.state import state_of
-from embedsql.explain.statement import Key
+from embedsql.explain.statement import Key, Subject
 from embedsql.explain.window import Candidate
 from embedsql.search.query import Query
-from embedsql.search.target import Target
 
 
 def explain_row(
-    session: Session,
-    target: Target,
+    subject: Subject,
     query: Query,
     key: Key,
     candidates: Sequence[Candidate],
@@ -29,21 +26,21 @@ def explain_row(
     condition_words: Sequence[str] | None = None,
 ) -> RowExplanation:
     """Where one row stands; see ``RowExplanation``."""
-    unseen = visibility(session, target, key)
+    unseen = visibility(subject, key)
     if unseen is not None:
         return RowExplanation(given, False, None, None, None, [unseen])
-    searchable = _is_searchable(session, target, key)
-    state = state_of(session, key.spec, key)
-    reasons = list(failed_conditions(session, target, query, key, condition_words))
+    searchable = _is_searchable(subject, key)
+    state = state_of(subject, key)
+    reasons = list(failed_conditions(subject, query, key, condition_words))
     reasons += state.reasons(searchable=searchable)
     dense = lexical = own = None
     if searchable:
-        refused = list(failed_words(session, target, query, key))
+        refused = list(failed_words(subject, query, key))
         reasons += refused
         if query.uses_dense:
-            dense = dense_rank(session, target, query, key)
+            dense = dense_rank(subject, query, key)
         if query.uses_lexical:
-            lexical = lexical_rank(session, target, query, key)
+            lexical = lexical_rank(subject, query, key)
         own = next((one for one in candidates if one.asked), None)
         if not refused and not any(reason.code == "filtered" for reason in reasons):
             reasons += _ranking(query, candidates, own, dense, lexical)
@@ -118,6 +115,7 @@ def _in_window(query: Query, candidates: Sequence[Candidate], own: Candidate) ->
         )
 
 
-def _is_searchable(session: Session, target: Target, key: Key) -> bool:
+def _is_searchable(subject: Subject, key: Key) -> bool:
+    target = subject.target
     own = key.matches(target.key_of(target.chunk))
-    return bool(session.execute(select(exists(select(1).where(own)))).scalar_one())
+    return bool(subject.session.execute(select(exists(select(1).where(own)))).scalar_one())

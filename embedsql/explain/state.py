@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
-from sqlalchemy.orm import Session
 
 from embedsql import sqlfile
 from embedsql.explain.explanation import Reason
-from embedsql.explain.statement import Key, run
+from embedsql.explain.statement import Key, Subject, run
 from embedsql.inputs import Inputs
 from embedsql.naming import ObjectNames
 from embedsql.slots import Slots
-from embedsql.spec import IndexSpec
+
+KIT_TABLES = ("failure", "worker", "bulk_insert")
 
 
 @dataclass(frozen=True)
@@ -57,19 +57,24 @@ class RowState:
             )
 
 
-def state_of(session: Session, spec: IndexSpec, key: Key) -> RowState:
+def state_of(subject: Subject, key: Key) -> RowState:
     """What is known of the row, which the caller sees."""
-    slots = Slots(spec)
-    names = {"log_name": _name(slots.log), "batch_name": _name(slots.batch)}
-    if not run(session, slots, "readable.sql", {}, **names)[0]["readable"]:
+    if not _may_read(subject, [sqlfile.kit(name) for name in KIT_TABLES]):
         return RowState(None)
-    generation = run(session, slots, "generation.sql", {})[0]["generation"]
-    slots, inputs = Slots(spec, ObjectNames(spec.name, generation)), Inputs(spec)
+    found = run(subject, "generation.sql", {})
+    if not found:
+        return RowState(None)
+    generation = found[0]["generation"]
+    slots = Slots(subject.spec, ObjectNames(subject.spec.name, generation))
+    if not _may_read(subject, [slots.log, slots.batch, slots.row]):
+        return RowState(None)
+    inputs = Inputs(subject.spec)
     lines = run(
-        session,
-        slots,
+        subject,
         "state.sql",
         key.parameters,
+        slots,
+        generation=sqlfile.literal(generation),
         blank=inputs.blank,
         input_hash=inputs.hash,
         log=slots.log,
@@ -149,5 +154,7 @@ def _stale(waits: bool) -> str:
     return said if waits else f"{said}, and nothing waits: embedsql verify --repair"
 
 
-def _name(table: sql.Composable) -> sql.Literal:
-    return sqlfile.literal(sqlfile.text(table))
+def _may_read(subject: Subject, tables: Sequence[sql.Identifier]) -> bool:
+    names = sqlfile.comma(sqlfile.literal(table.as_string(None)) for table in tables)
+    listed = sql.SQL("ARRAY[{}]").format(names)
+    return bool(run(subject, "readable.sql", {}, tables=listed)[0]["readable"])

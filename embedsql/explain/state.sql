@@ -26,4 +26,4 @@ LEFT JOIN {row} AS r ON {row_of_key}
 LEFT JOIN logged ON true
 LEFT JOIN held ON true
 LEFT JOIN embedsql.failure AS f ON f.index_id = i.index_id AND f.key = {key_json}
-WHERE i.name = {index}
+WHERE i.name = {index} AND i.generation = {generation}

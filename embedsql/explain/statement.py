@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -16,10 +17,26 @@ from sqlalchemy.types import UserDefinedType
 
 from embedsql import sqlfile
 from embedsql.errors import QueryError
+from embedsql.search.target import Target
 from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
 
 _PARAMETER = re.compile(r"(?<!%)%\((\w+)\)s")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The index that is explained.
+
+    Attributes:
+        session: Where its questions are asked.
+        spec: Its declaration.
+        target: The same, for searching.
+    """
+
+    session: Session
+    spec: IndexSpec
+    target: Target
 
 
 class SqlType(UserDefinedType[Any]):
@@ -88,18 +105,20 @@ def keys_json(spec: IndexSpec, keys: Sequence[Sequence[Any]]) -> str:
 
 
 def run(
-    session: Session,
-    slots: Slots,
+    subject: Subject,
     file: str,
-    /,
     parameters: Mapping[str, Any],
+    /,
+    slots: Slots | None = None,
     **more: sql.Composable,
 ) -> Sequence[RowMapping]:
     """The lines of the file ``file``."""
+    slots = slots or Slots(subject.spec)
     parts: dict[str, sql.Composable] = {
         "asked_key": _asked_key(slots),
         "index": sqlfile.literal(slots.spec.name),
-        "chunk_view": slots.chunk_view,
+        "pinned": sqlfile.literal(subject.target.generation),
+        "chunk_view": sqlfile.kit(subject.target.chunk.name),
         "chunk_of_key": slots.same_key("c", "k"),
         "key_columns": slots.key_columns,
         "key_from_json": slots.key_from_json("key"),
@@ -108,7 +127,7 @@ def run(
     composed = sqlfile.statement(__package__, file, **(parts | more))
     plain = composed.as_string(None).replace(":", r"\:")
     plain = _PARAMETER.sub(r"(CAST(:\1 AS text))", plain).replace("%%", "%")
-    return session.execute(text(plain), dict(parameters)).mappings().all()
+    return subject.session.execute(text(plain), dict(parameters)).mappings().all()
 
 
 def _asked_key(slots: Slots) -> sql.Composed:

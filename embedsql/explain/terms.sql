@@ -4,7 +4,7 @@ WITH asked AS (
 )
 SELECT k.place, t.term, t.bound / 2.2 AS idf, w.weight
 FROM asked AS k (place, {key_columns})
-CROSS JOIN embedsql.bm25_question({index}, {configuration}, %(words)s, 1) AS q
+CROSS JOIN embedsql.bm25_question({index}, {configuration}, %(words)s, 1, {pinned}) AS q
 CROSS JOIN LATERAL (SELECT c.terms FROM {chunk_view} AS c WHERE {chunk_of_key}
                     ORDER BY c.terms <#> q.weights, c.chunk_seq LIMIT 1) AS best
 CROSS JOIN LATERAL unnest(q.terms, q.bounds) AS t (term, bound)

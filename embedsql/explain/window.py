@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Double, and_, cast, false, func, null, select
-from sqlalchemy.orm import Session
 
 from embedsql.explain.explanation import HitExplanation, Lane, Term
-from embedsql.explain.statement import Key, keys_json, run, shown_key
+from embedsql.explain.statement import Key, Subject, keys_json, run, shown_key
 from embedsql.search.fusion import ranked_rows
 from embedsql.search.query import Query
 from embedsql.search.target import Target
 from embedsql.search.window import shaped_rows
-from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
 
 
@@ -44,10 +42,9 @@ class Candidate:
     asked: bool
 
 
-def candidates_of(
-    session: Session, target: Target, query: Query, key: Key | None = None
-) -> Sequence[Candidate]:
+def candidates_of(subject: Subject, query: Query, key: Key | None = None) -> Sequence[Candidate]:
     """All candidates, as ranked; those left out by shaping last."""
+    target = subject.target
     ranked = ranked_rows(target, query, shares=True)
     shaped, best_first = shaped_rows(target, query, ranked)
     order = [*best_first, *target.key_of(shaped)]
@@ -75,17 +72,17 @@ def candidates_of(
         .join(placed, same, isouter=True)
         .order_by(placed.c.place.nulls_last(), ranked.c.score.desc())
     )
-    return [_candidate(target, query, line) for line in session.execute(statement)]
+    return [_candidate(target, query, line) for line in subject.session.execute(statement)]
 
 
 def hits_of(
-    session: Session, spec: IndexSpec, query: Query, candidates: Sequence[Candidate]
+    subject: Subject, query: Query, candidates: Sequence[Candidate]
 ) -> list[HitExplanation]:
     """The rows that are shown, explained."""
     first = query.shaping.offset
     shown = [one for one in candidates[first : first + query.limit] if one.place is not None]
-    terms = _terms(session, spec, query, shown) if query.uses_lexical else [[] for _ in shown]
-    return [_explained(spec, one, found) for one, found in zip(shown, terms, strict=True)]
+    terms = _terms(subject, query, shown) if query.uses_lexical else [[] for _ in shown]
+    return [_explained(subject.spec, one, found) for one, found in zip(shown, terms, strict=True)]
 
 
 def _candidate(target: Target, query: Query, line: Any) -> Candidate:
@@ -107,14 +104,12 @@ def _candidate(target: Target, query: Query, line: Any) -> Candidate:
     )
 
 
-def _terms(
-    session: Session, spec: IndexSpec, query: Query, shown: Sequence[Candidate]
-) -> list[list[Term]]:
+def _terms(subject: Subject, query: Query, shown: Sequence[Candidate]) -> list[list[Term]]:
     found: list[list[Term]] = [[] for _ in shown]
     if not shown:
         return found
-    keys = keys_json(spec, [one.key for one in shown])
-    for line in run(session, Slots(spec), "terms.sql", {"keys": keys, "words": query.text}):
+    keys = keys_json(subject.spec, [one.key for one in shown])
+    for line in run(subject, "terms.sql", {"keys": keys, "words": query.text}):
         idf, weight = float(line["idf"]), float(line["weight"])
         found[line["place"] - 1].append(Term(line["term"], idf, weight, idf * weight))
     return found
