@@ -79,11 +79,7 @@ def describe_source(connection: psycopg.Connection, table: str) -> SourceTable:
     if found is None:
         raise DeclarationError(f"there is no table {table!r} in this database")
     oid, schema, name, kind, partitioned = found
-    if kind not in ("r", "p"):
-        raise DeclarationError(
-            f"{table!r} is {_KINDS.get(kind, 'not a table')}: a semantic index needs a table, "
-            "whose triggers see every change"
-        )
+    check_is_table(table, kind)
     cursor = connection.cursor(row_factory=tuple_row)
     key = tuple(KeyColumn(*row) for row in cursor.execute(_KEY, [oid]))
     if not key:
@@ -104,6 +100,23 @@ def has_row_security(connection: psycopg.Connection, spec: IndexSpec) -> bool:
         [spec.schema, spec.table],
     ).fetchone()
     return found is not None and bool(found[0])
+
+
+def check_is_table(name: str, kind: str) -> None:
+    """Refuse views, foreign tables and the like.
+
+    Args:
+        name: As the user gave it.
+        kind: ``pg_class.relkind``.
+
+    Raises:
+        DeclarationError: With what it is.
+    """
+    if kind not in ("r", "p"):
+        raise DeclarationError(
+            f"{name!r} is {_KINDS.get(kind, 'not a table')}: a semantic index needs a table, "
+            "whose triggers see every change"
+        )
 
 
 def check_text_columns(source: SourceTable, text: tuple[str, ...]) -> None:

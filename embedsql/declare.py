@@ -16,6 +16,7 @@ from embedsql.catalog import (
 )
 from embedsql.errors import DeclarationError
 from embedsql.installation import installed_version, require_installed
+from embedsql.naming import ObjectNames
 from embedsql.registry import find_generations, is_registered
 from embedsql.spec import IndexSpec
 from embedsql.sqlsearch import drop_function_statements, function_statements
@@ -45,13 +46,17 @@ def check_declaration(connection: psycopg.Connection, spec: IndexSpec, source: S
 
 
 def create_statements(
-    spec: IndexSpec, *, space: str | None = None, partitioned: bool = False
+    spec: IndexSpec,
+    *,
+    space: str | None = None,
+    partitioned: bool = False,
+    names: ObjectNames | None = None,
 ) -> list[str]:
     """The statements that make a semantic index, its function last; all but its vector index.
 
     The arguments are those of ``ddl.create_statements``.
     """
-    made = ddl.create_statements(spec, space=space, partitioned=partitioned)
+    made = ddl.create_statements(spec, space=space, partitioned=partitioned, names=names)
     return made + function_statements(spec)
 
 

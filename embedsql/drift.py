@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import psycopg
 from psycopg.rows import class_row
@@ -13,6 +15,7 @@ from embedsql.catalog import SourceTable, describe_source
 from embedsql.errors import DeclarationError
 from embedsql.naming import SCHEMA
 from embedsql.registry import RegisteredIndex
+from embedsql.spec import KeyColumn
 
 # by their functions, which follow no rename: wherever the source is now, its triggers are with it
 _TRIGGERS = """
@@ -26,6 +29,25 @@ WHERE k.nspname = %s AND p.proname = ANY (%s::text[]) AND t.tgparentid = 0
 """
 
 
+_FUNCTIONS = """
+SELECT p.proname FROM pg_catalog.pg_proc AS p
+JOIN pg_catalog.pg_namespace AS k ON k.oid = p.pronamespace
+WHERE k.nspname = %s AND p.proname = ANY (%s::text[])
+"""
+
+
+class Drift(NamedTuple):
+    """One thing that is no longer as declared.
+
+    Attributes:
+        words: What, and how it is mended.
+        mend: The statements and commands that do, one a line.
+    """
+
+    words: str
+    mend: str
+
+
 @dataclass(frozen=True)
 class _Trigger:
     """One of an index's triggers, and the table it is on now."""
@@ -37,7 +59,12 @@ class _Trigger:
 
 
 def find_drift(connection: psycopg.Connection, index: RegisteredIndex) -> list[str]:
-    """What keeps an index from its source, in words for whoever may mend it; empty: nothing.
+    """What keeps an index from its source, in words for whoever may mend it; empty: nothing."""
+    return [drift.words for drift in find_drifts(connection, index)]
+
+
+def find_drifts(connection: psycopg.Connection, index: RegisteredIndex) -> list[Drift]:
+    """What keeps an index from its source; empty: nothing.
 
     Reads the catalogue alone: the table may be renamed, moved or dropped, columns may be gone, the
     key may be another, triggers may be dropped or disabled.
@@ -53,16 +80,22 @@ def find_drift(connection: psycopg.Connection, index: RegisteredIndex) -> list[s
     try:
         source = describe_source(connection, _quoted(spec.schema, spec.table))
     except DeclarationError as error:
-        return [_lost(index, triggers) or str(error)]
-    return [*_columns(index, source), *_key(index, source), *_silent(index, source, triggers)]
+        return [_lost(index, triggers) or Drift(str(error), _anew(index))]
+    return [
+        *_columns(index, source),
+        *_key(index, source),
+        *_gone(connection, index, source, triggers),
+        *_disabled(index, triggers),
+    ]
 
 
-def _lost(index: RegisteredIndex, triggers: list[_Trigger]) -> str | None:
+def _lost(index: RegisteredIndex, triggers: list[_Trigger]) -> Drift | None:
     """No table of the declared name: renamed, moved, or dropped."""
     spec = index.spec
     declared = _quoted(spec.schema, spec.table)
     if not triggers:
-        return f"the table {declared} is gone: embedsql drop {spec.name} removes what it left"
+        words = f"the table {declared} is gone: embedsql drop {spec.name} removes what it left"
+        return Drift(words, _drop(index))
     now = triggers[0]
     if (now.schema, now.table) == (spec.schema, spec.table):
         return None
@@ -73,13 +106,14 @@ def _lost(index: RegisteredIndex, triggers: list[_Trigger]) -> str | None:
     if now.table != spec.table:
         renamed = f"ALTER TABLE {_quoted(spec.schema, now.table)} RENAME TO {_quoted(spec.table)};"
         mend.append(renamed)
-    return (
+    return Drift(
         f"the table {declared} is {_quoted(now.schema, now.table)} now: {' '.join(mend)} To give "
-        f"it another name for good, embedsql drop {spec.name} before and embedsql add after"
+        f"it another name for good, embedsql drop {spec.name} before and embedsql add after",
+        "\n".join(mend),
     )
 
 
-def _columns(index: RegisteredIndex, source: SourceTable) -> Iterator[str]:
+def _columns(index: RegisteredIndex, source: SourceTable) -> Iterator[Drift]:
     spec = index.spec
     table = _quoted(spec.schema, spec.table)
     key = [column.name for column in spec.key]
@@ -87,44 +121,83 @@ def _columns(index: RegisteredIndex, source: SourceTable) -> Iterator[str]:
     for name in dict.fromkeys((*key, *spec.watched)):
         if name not in source.columns:
             there = ", ".join(map(_quoted, unknown)) or "no other"
-            yield (
+            old = _quoted(unknown[0]) if len(unknown) == 1 else "…"
+            yield Drift(
                 f"the column {_quoted(name)} of {table} is gone: if it was renamed, ALTER TABLE "
                 f"{table} RENAME COLUMN … TO {_quoted(name)}; (of those there are: {there}); else "
-                f"embedsql drop {spec.name}, and embedsql add with the columns that are there"
+                f"embedsql drop {spec.name}, and embedsql add with the columns that are there",
+                f"ALTER TABLE {table} RENAME COLUMN {old} TO {_quoted(name)};",
             )
 
 
-def _key(index: RegisteredIndex, source: SourceTable) -> Iterator[str]:
+def _key(index: RegisteredIndex, source: SourceTable) -> Iterator[Drift]:
     spec = index.spec
-    if source.key != spec.key and all(column.name in source.columns for column in spec.key):
+    if _unqualified(source.key) != _unqualified(spec.key) and all(
+        column.name in source.columns for column in spec.key
+    ):
         declared, now = (
             ", ".join(f"{_quoted(column.name)} {column.type}" for column in key)
             for key in (spec.key, source.key)
         )
-        yield (
+        yield Drift(
             f"the primary key of {_quoted(spec.schema, spec.table)} was ({declared}) and is "
-            f"({now}) now: make the index anew, embedsql drop {spec.name} and embedsql add"
+            f"({now}) now: make the index anew, embedsql drop {spec.name} and embedsql add",
+            _anew(index),
         )
 
 
-def _silent(index: RegisteredIndex, source: SourceTable, triggers: list[_Trigger]) -> Iterator[str]:
-    """Changes go unseen where a trigger is not there, or sleeps."""
+def _unqualified(key: Sequence[KeyColumn]) -> list[tuple[str, str]]:
+    """Names and types; whether a type's schema is printed depends on the search_path."""
+    return [(column.name, column.type.rpartition(".")[2]) for column in key]
+
+
+def _gone(
+    connection: psycopg.Connection,
+    index: RegisteredIndex,
+    source: SourceTable,
+    triggers: list[_Trigger],
+) -> Iterator[Drift]:
+    """Changes go unseen where a trigger is not there."""
     spec = index.spec
-    table = _quoted(spec.schema, spec.table)
     there = {trigger.name for trigger in triggers}
     due = ddl.trigger_events(spec, partitioned=source.partitioned)
-    gone = [name for event in due if (name := index.names.trigger(event)) not in there]
-    if gone:
-        yield (
-            f"triggers of {table} are gone: {', '.join(map(_quoted, gone))}; changes go unseen. "
-            f"Make the index anew: embedsql drop {spec.name} and embedsql add"
-        )
+    events = [event for event in due if index.names.trigger(event) not in there]
+    if not events:
+        return
+    functions = [index.names.trigger_function(event) for event in events]
+    known = {row[0] for row in connection.execute(_FUNCTIONS, [SCHEMA, functions])}
+    made = [
+        *(index.names.trigger(event) for event in events),
+        *(name for name in functions if name not in known),
+    ]
+    mend = ddl.trigger_texts(spec, index.names, made, partitioned=source.partitioned)
+    names = ", ".join(_quoted(index.names.trigger(event)) for event in events)
+    yield Drift(
+        f"triggers of {_quoted(spec.schema, spec.table)} are gone: {names}; changes go unseen. "
+        f"Make the index anew: embedsql drop {spec.name} and embedsql add",
+        "\n".join([*mend, "embedsql verify --repair"]),
+    )
+
+
+def _disabled(index: RegisteredIndex, triggers: list[_Trigger]) -> Iterator[Drift]:
+    """Changes go unseen where a trigger sleeps, too."""
+    table = _quoted(index.spec.schema, index.spec.table)
     for trigger in triggers:
         if trigger.disabled:
-            yield (
-                f"a trigger of {table} is disabled, and changes go unseen: ALTER TABLE {table} "
-                f"ENABLE TRIGGER {_quoted(trigger.name)}; then embedsql verify --repair"
+            wake = f"ALTER TABLE {table} ENABLE TRIGGER {_quoted(trigger.name)};"
+            yield Drift(
+                f"a trigger of {table} is disabled, and changes go unseen: {wake.rstrip(';')}; "
+                "then embedsql verify --repair",
+                f"{wake}\nembedsql verify --repair",
             )
+
+
+def _anew(index: RegisteredIndex) -> str:
+    return f"{_drop(index)}\nembedsql add …"
+
+
+def _drop(index: RegisteredIndex) -> str:
+    return shlex.join(("embedsql", "drop", index.spec.name))
 
 
 def _quoted(*names: str) -> str:

@@ -18,6 +18,7 @@ EmbedsqlError
 │   ├── TextRejectedError     the text is at fault: trying again is no use
 │   ├── ProviderError         the provider is at fault: wait and try again
 │   └── BadVectorsError       NaN, zero, or of the wrong shape
+├── RerankError               a reranker gave no usable scores
 ├── LeaseLostError            another worker owns the batch now; nothing was written
 └── EmbeddedPostgresError     the embedded server cannot run here
 """
@@ -111,6 +112,10 @@ class ProviderError(EmbeddingError):
 
 class BadVectorsError(EmbeddingError):
     """The embedder gave vectors that must not be stored: NaN, zero, wrong count or dimensions."""
+
+
+class RerankError(EmbedsqlError):
+    """A reranker gave no usable scores: no answer in time, a refusal, NaN, too few of them."""
 
 
 class LeaseLostError(EmbedsqlError):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from sqlalchemy import Select, and_, not_
+from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 
 from embedsql.embedders import Embedder, EmbedderOptions, load_embedder
 from embedsql.embedders.query_vectors import QueryVectors
 from embedsql.errors import QueryError
+from embedsql.rerank import Reranked, Reranker
+from embedsql.rerank.fetched import rerank_search, reranked_rows
 from embedsql.search import Mode, Query, SearchTuning, Shaping, search_statement
 from embedsql.search.shaping import ShapingOptions
 from embedsql.search.statement import facet_statement
@@ -25,7 +29,7 @@ from embedsql.spec import (
     IndexSpec,
     Storage,
 )
-from embedsql.tables import source_of
+from embedsql.tables import declare_on, source_of
 from embedsql.vectors import (
     Hnsw,
     Ivfflat,
@@ -35,6 +39,11 @@ from embedsql.vectors import (
     VectorForm,
     VectorIndex,
 )
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from embedsql.explain import Explanation
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +96,13 @@ class SemanticIndex:
     lexical_column: str | None = field(default=None, kw_only=True)
     heading_weight: float = field(default=3.0, kw_only=True)
     chunking: Chunking | None = field(default_factory=Chunking, kw_only=True)
+    max_characters: int = field(default=200_000, kw_only=True)
     replicated: bool = field(default=False, kw_only=True)
     generation: int | None = field(default=None, kw_only=True)
+    notify: bool = field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        declare_on(self.entity, self)
 
     def search(
         self,
@@ -125,6 +139,103 @@ class SemanticIndex:
             text, vector, mode, limit=limit, where=where, joins=joins, tuning=tuning, **shaping
         )
         return search_statement(self._target, query)
+
+    def fetch(
+        self,
+        session: Session,
+        text: str,
+        limit: int = 10,
+        *,
+        rerank: Reranker | None = None,
+        top: int = 50,
+        budget: float | None = None,
+        blend: float | None = None,
+        **options: Any,
+    ) -> Reranked:
+        """Run a search, and have a reranker order its rows again.
+
+        Args:
+            session: Where.
+            text: What is asked.
+            limit: Most rows.
+            rerank: See ``embedsql.rerank``. ``None``: the rows come as the search has them.
+            top: How many rows it reads, with their passages whole. More than ``limit``, so that
+                rows from further down may come up.
+            budget: Seconds that reranking may take; see ``embedsql.rerank.rerank``.
+            blend: How much the reranker counts; ``None``: it alone. See ``embedsql.rerank.rerank``.
+            options: As ``search`` takes them.
+
+        Returns:
+            A sequence of ``(entity, hit)``, which says whether it was reranked, and why not.
+
+        Raises:
+            QueryError: See ``search``.
+        """
+        statement = self.search(text, **rerank_search(limit, rerank, top, options))
+        found = session.execute(statement).all()
+        return reranked_rows(text, found, limit, rerank, top=top, budget=budget, blend=blend)
+
+    async def afetch(
+        self,
+        session: AsyncSession,
+        text: str,
+        limit: int = 10,
+        *,
+        rerank: Reranker | None = None,
+        top: int = 50,
+        budget: float | None = None,
+        blend: float | None = None,
+        **options: Any,
+    ) -> Reranked:
+        """``fetch`` for an ``AsyncSession``: the models run in a thread beside the event loop."""
+        wanted = rerank_search(limit, rerank, top, options)
+        statement = await asyncio.to_thread(self.search, text, **wanted)
+        found = (await session.execute(statement)).all()
+        return await asyncio.to_thread(
+            reranked_rows, text, found, limit, rerank, top=top, budget=budget, blend=blend
+        )
+
+    def explain(
+        self,
+        session: Session,
+        text: str | None = None,
+        *,
+        key: Any = None,
+        vector: Sequence[float] | Any | None = None,
+        mode: Mode = "hybrid",
+        limit: int = 10,
+        where: Sequence[ColumnElement[bool]] = (),
+        joins: Sequence[tuple[Any, ColumnElement[bool]]] = (),
+        tuning: SearchTuning | None = None,
+        **shaping: Unpack[ShapingOptions],
+    ) -> Explanation:
+        """How the hits of a search came about, and why a row is not among them.
+
+        Where a row stands among all is looked up exactly, so that every vector is read. Of an
+        ``AsyncSession``: ``await session.run_sync(index.explain, text, key=…)``.
+
+        Args:
+            session: Where.
+            text: As in ``search``, and so are the others.
+            key: Of the row in question: a scalar; for several columns a tuple, or a mapping by
+                column.
+            vector: See ``search``.
+            mode: See ``search``.
+            limit: See ``search``.
+            where: Each condition is evaluated by itself.
+            joins: See ``search``.
+            tuning: See ``search``.
+            shaping: See ``search``.
+
+        Raises:
+            QueryError: See ``search``; or the key does not fit the index.
+        """
+        from embedsql.explain import explain_search
+
+        query = self._query(
+            text, vector, mode, limit=limit, where=where, joins=joins, tuning=tuning, **shaping
+        )
+        return explain_search(session, self.spec, self._target, query, key=key)
 
     def facets(
         self,
@@ -250,6 +361,15 @@ class SemanticIndex:
 
         Raises:
             DeclarationError: It cannot be.
+            ConfigurationError: It names no dimensions, and the model is not to be had.
+        """
+        return self.spec_of(self.dimensions or self.embedder.space.dimensions)
+
+    def spec_of(self, dimensions: int) -> IndexSpec:
+        """The declaration, where the length of the vectors is known: no model is loaded.
+
+        Raises:
+            DeclarationError: It cannot be.
         """
         source = source_of(self.entity)
         return IndexSpec(
@@ -259,7 +379,7 @@ class SemanticIndex:
             key=source.key_types,
             text=(self.text,) if isinstance(self.text, str) else tuple(self.text),
             template=self.template,
-            dimensions=self.dimensions or self.embedder.space.dimensions,
+            dimensions=dimensions,
             model=self.model,
             backend=self.backend,
             base_url=self.base_url,
@@ -278,7 +398,9 @@ class SemanticIndex:
             lexical_column=self.lexical_column,
             heading_weight=self.heading_weight,
             chunking=self._chunking,
+            max_characters=self.max_characters,
             replicated=self.replicated,
+            notify=self.notify,
         )
 
     @cached_property

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
 from typing import Any
 
 from sqlalchemy import select, text, tuple_
@@ -16,12 +16,17 @@ from embedsql.database import connect, engine
 from embedsql.embedders import Embedder, load_embedder, options_of
 from embedsql.embedders.query_vectors import QueryVectors
 from embedsql.errors import IndexNotFoundError
+from embedsql.explain import Explanation, explain_search
 from embedsql.installation import require_installed
-from embedsql.registry import RegisteredIndex, find_generations, find_index
-from embedsql.search import Hit, Mode, Query, search_statement
+from embedsql.registry import RegisteredIndex, find_generations, find_index, stored_tuning
+from embedsql.rerank import Reranker
+from embedsql.rerank.fetched import rerank_search, reranked_rows
+from embedsql.search import Hit, Mode, Query, SearchTuning, Shaping, search_statement
 from embedsql.search.query import checked_text
 from embedsql.search.target import Target, registered_target
 from embedsql.search.words import meant_text
+
+Where = str | Sequence[str] | None
 
 
 @dataclass(frozen=True)
@@ -32,15 +37,21 @@ class Found:
         hits: Keys (a scalar, or for a key of several columns an object) with their hits.
         strategy: ``ann``, ``exact`` or ``lexical``.
         complete: Whether no matching row was left out: there are ``limit`` rows, or all there are.
+        reranked: Whether a reranker ordered them.
+        why_not: Why the one that was asked for did not, or not all of them.
     """
 
     hits: Sequence[tuple[Any, Hit]]
     strategy: str
     complete: bool
+    reranked: bool = False
+    why_not: str | None = None
 
 
 class RegisteredSearch:
     """Searches one index by its registered declaration; a context manager.
+
+    ``tuning`` is what the registry keeps of query-time settings, for searches that name none.
 
     Args:
         conninfo: Where the database is.
@@ -63,6 +74,7 @@ class RegisteredSearch:
         self._conninfo = conninfo
         self._name = index
         self._generation = generation
+        self.tuning = SearchTuning()
         self._index = self._registered()
         self._api_key = api_key
         self._engine = engine(conninfo)
@@ -76,45 +88,88 @@ class RegisteredSearch:
         self._engine.dispose()
 
     def search(
-        self, query: str, *, mode: Mode = "hybrid", limit: int = 10, where: str | None = None
+        self,
+        query: str | None,
+        *,
+        vector: Any | None = None,
+        mode: Mode = "hybrid",
+        limit: int = 10,
+        where: Where = None,
+        tuning: SearchTuning | None = None,
+        rerank: Reranker | None = None,
+        top: int = 50,
+        budget: float | None = None,
+        blend: float | None = None,
     ) -> Found:
         """Run one search; once more where the index was switched to another generation meanwhile.
 
         Args:
-            query: What is looked for.
+            query: What is looked for; a dense search with a vector does without.
+            vector: The query, embedded already, shape (dimensions,).
             mode: Which lanes.
             limit: Most rows.
-            where: An SQL condition on the source's columns, from someone who may run SQL anyway.
+            where: SQL conditions on the source's columns, from someone who may run SQL anyway.
+            tuning: Query-time settings. ``None``: those kept for the index, else the defaults.
+            rerank: Orders the rows again; see ``SemanticIndex.fetch``, and so for what follows.
+            top: How many rows it reads.
+            budget: Seconds that it may take.
+            blend: How much it counts.
 
         Raises:
             QueryError: The query cannot be run.
         """
-        query = checked_text(query)
+        options = rerank_search(limit, rerank, top, {})
+        shaping = Shaping(neighbours=options.get("neighbours"))
+        asked = partial(self._query, query, mode, options["limit"], where, shaping, vector, tuning)
         try:
-            return self._search(query, mode, limit, where)
+            rows = self._rows(asked())
         except DBAPIError:
             if not self._was_switched():
                 raise
-            return self._search(query, mode, limit, where)
-
-    def _search(self, query: str, mode: Mode, limit: int, where: str | None) -> Found:
-        vectors = None if mode == "lexical" else self._query_vectors
-        asked = Query(
-            text=query,
-            vector=None if vectors is None else vectors.of(meant_text(query)).tolist(),
-            space=None if vectors is None else vectors.space,
-            mode=mode,
-            limit=limit,
-            where=self._condition(where),
+            rows = self._rows(asked())
+        ordered = reranked_rows(
+            query or "", rows, limit, rerank, top=top, budget=budget, blend=blend
         )
-        with self._session.begin():
-            rows = self._session.execute(search_statement(self._target, asked)).all()
-        hits = [(self._key(row[:-1]), row[-1]) for row in rows]
+        hits = [(self._key(row[:-1]), row[-1]) for row in ordered]
         strategy = "lexical" if mode == "lexical" else "exact"
         if hits and mode != "lexical":
             strategy = hits[0][1].strategy or "exact"
         # an approximate index that came back short was answered exactly by the same statement
-        return Found(hits, strategy, len(hits) == limit or strategy != "ann")
+        complete = len(hits) == limit or strategy != "ann"
+        why_not = None if rerank is None else ordered.why_not
+        return Found(hits, strategy, complete, ordered.reranked, why_not)
+
+    def explain(
+        self,
+        query: str,
+        *,
+        key: Any = None,
+        mode: Mode = "hybrid",
+        limit: int = 10,
+        where: Where = None,
+    ) -> Explanation:
+        """How the hits of a search came about, and why a row is not there.
+
+        Args:
+            query: See ``search``, and so for the others.
+            key: Of the row in question; see ``SemanticIndex.explain``.
+            mode: See ``search``.
+            limit: See ``search``.
+            where: Each condition is evaluated by itself.
+
+        Raises:
+            QueryError: The query cannot be run, or the key does not fit the index.
+        """
+        asked = self._query(query, mode, limit, where, Shaping())
+        with self._session.begin():
+            return explain_search(
+                self._session,
+                self._index.spec,
+                self._target,
+                asked,
+                key=key,
+                condition_words=_conditions(where),
+            )
 
     def warm_up(self, mode: Mode) -> None:
         """Load the model and open the connection, so that neither is timed."""
@@ -139,6 +194,7 @@ class RegisteredSearch:
         with connect(self._conninfo) as connection:
             require_installed(connection)
             if self._generation is None:
+                self.tuning = _known(stored_tuning(connection, self._name))
                 return find_index(connection, self._name)
             for one in find_generations(connection, self._name):
                 if one.generation == self._generation and one.state != "dropping":
@@ -155,15 +211,44 @@ class RegisteredSearch:
             self.__dict__.pop(made, None)
         return True
 
-    def _condition(self, where: str | None) -> tuple[ColumnElement[bool], ...]:
-        if where is None:
-            return ()
+    def _rows(self, asked: Query) -> Sequence[Any]:
+        with self._session.begin():
+            return self._session.execute(search_statement(self._target, asked)).all()
+
+    def _query(
+        self,
+        query: str | None,
+        mode: Mode,
+        limit: int,
+        where: Where,
+        shaping: Shaping,
+        vector: Any | None = None,
+        tuning: SearchTuning | None = None,
+    ) -> Query:
+        space = None
+        if query is not None:
+            query = checked_text(query)
+            if vector is None and mode != "lexical":
+                vector = self._query_vectors.of(meant_text(query)).tolist()
+                space = self._query_vectors.space
+        return Query(
+            text=query,
+            vector=vector,
+            space=space,
+            mode=mode,
+            limit=limit,
+            where=[self._condition(one) for one in _conditions(where)],
+            tuning=tuning or self.tuning,
+            shaping=shaping,
+        )
+
+    def _condition(self, where: str) -> ColumnElement[bool]:
         # a subquery, in which only the source's columns are in scope, so that none is ambiguous
         source = self._target.source
         raw = text("(" + where.replace(":", r"\:") + ")")  # a colon is no parameter's here
         inner = select(*source.key).where(raw).correlate(None)
         key = source.key[0] if len(source.key) == 1 else tuple_(*source.key)
-        return (key.in_(inner),)
+        return key.in_(inner)
 
     def _key(self, values: Sequence[Any]) -> Any:
         if len(values) == 1:
@@ -171,3 +256,15 @@ class RegisteredSearch:
         return {
             column.name: value for column, value in zip(self._index.spec.key, values, strict=True)
         }
+
+
+def _conditions(where: Where) -> Sequence[str]:
+    if where is None:
+        return []
+    return [where] if isinstance(where, str) else where
+
+
+def _known(stored: dict[str, Any]) -> SearchTuning:
+    """Kept settings; those that another release of embedsql wrote and this one lacks left out."""
+    names = {one.name for one in fields(SearchTuning)}
+    return SearchTuning(**{name: value for name, value in stored.items() if name in names})

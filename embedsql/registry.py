@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import psycopg
 from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Jsonb
 
 from embedsql.errors import IndexNotFoundError
 from embedsql.naming import ObjectNames
@@ -166,6 +168,22 @@ def set_problem(connection: psycopg.Connection, index_id: int, problem: str | No
         "UPDATE embedsql.semantic_index SET problem = %(problem)s "
         "WHERE index_id = %(index)s AND problem IS DISTINCT FROM %(problem)s",
         {"problem": problem, "index": index_id},
+    )
+
+
+def stored_tuning(connection: psycopg.Connection, name: str) -> dict[str, Any]:
+    """The query-time settings kept for an index: fields of ``SearchTuning``, no defaults."""
+    row = connection.execute(
+        "SELECT tuning FROM embedsql.semantic_index WHERE name = %s AND state = 'serving'", [name]
+    ).fetchone()
+    return {} if row is None else dict(row[0])
+
+
+def store_tuning(connection: psycopg.Connection, name: str, tuning: dict[str, Any]) -> None:
+    """Keep query-time settings for an index, in place of those that were kept."""
+    connection.execute(
+        "UPDATE embedsql.semantic_index SET tuning = %s WHERE name = %s AND state = 'serving'",
+        [Jsonb(tuning), name],
     )
 
 

@@ -19,6 +19,7 @@ class Settings(BaseSettings):
         database_url: ``EMBEDSQL_DATABASE_URL``, else ``DATABASE_URL``; unset: the embedded server.
         home: ``EMBEDSQL_HOME``, the embedded server's folder. Defaults to the user's data folder.
         openai_api_key: ``OPENAI_API_KEY``, for ``openai:`` models.
+        rerank_api_key: ``EMBEDSQL_RERANK_API_KEY``, for a rerank endpoint.
     """
 
     model_config = SettingsConfigDict(env_prefix="EMBEDSQL_", extra="ignore", env_ignore_empty=True)
@@ -28,6 +29,7 @@ class Settings(BaseSettings):
     )
     home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("embedsql")))
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    rerank_api_key: SecretStr | None = None
 
     def embedded_server(self) -> EmbeddedServer:
         """The embedded server of this environment, running or not."""

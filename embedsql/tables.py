@@ -20,6 +20,10 @@ from embedsql.naming import SCHEMA, ObjectNames, key_columns
 from embedsql.spec import KeyColumn
 from embedsql.vectors import VectorForm
 
+_INFO = "embedsql"  # under this key of a metadata's ``info`` stand the declarations
+# the names of SQLAlchemy that PostgreSQL prints otherwise
+_FORMAL = {"varchar": "character varying", "char": "character", "float": "double precision"}
+
 
 @dataclass(frozen=True)
 class Source:
@@ -38,9 +42,8 @@ class Source:
     @property
     def key_types(self) -> tuple[KeyColumn, ...]:
         """The key's names and SQL types."""
-        dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
         return tuple(
-            KeyColumn(column.name, str(column.type.compile(dialect=dialect)).lower())
+            KeyColumn(column.name, _sql_type(column.type))
             for column in self.table.primary_key.columns
         )
 
@@ -68,6 +71,25 @@ def source_of(entity: Any) -> Source:
     if not key:
         raise DeclarationError(f"the table {table.name!r} has no primary key")
     return Source(entity, table, key)
+
+
+def declare_on(entity: Any, index: object) -> None:
+    """Note a declaration in the metadata of its table, where autogenerate finds it.
+
+    Not in the table's own ``info``, which Alembic writes into revisions. An entity that is no
+    mapped class or ``Table`` is refused when the index is first used.
+    """
+    table = entity
+    if not isinstance(entity, Table):
+        mapper = inspect(entity, raiseerr=False)
+        table = mapper.local_table if isinstance(mapper, Mapper) else None
+    if isinstance(table, Table):
+        table.metadata.info.setdefault(_INFO, []).append(index)
+
+
+def declared_in(metadata: MetaData) -> Sequence[Any]:
+    """The semantic indexes (``SemanticIndex``) that are declared on the tables of a metadata."""
+    return tuple(metadata.info.get(_INFO, ()))
 
 
 def chunk_table(
@@ -98,6 +120,16 @@ def chunk_table(
         Column("embedding", vector),
         *([Column("bits", BIT())] if vectors.has_codes else []),
     )
+
+
+def _sql_type(column_type: TypeEngine[Any]) -> str:
+    """A type's name as ``format_type`` prints it."""
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    spelled = str(column_type.compile(dialect=dialect))
+    if '"' in spelled:  # a type of a name that SQL would fold to lower case
+        return spelled
+    word, _, rest = spelled.lower().replace(", ", ",").partition("(")
+    return _FORMAL.get(word, word) + (f"({rest}" if rest else "")
 
 
 def own_key(selectable: FromClause, count: int) -> tuple[ColumnElement[Any], ...]:

@@ -145,7 +145,7 @@ def count_vectors(connection: psycopg.Connection, index: RegisteredIndex) -> int
 
 
 def _build_statement(index: RegisteredIndex, rows: int, name: str | None = None) -> str:
-    lists = max(1, rows // 1000) if rows <= 1_000_000 else int(rows**0.5)
+    lists = index.spec.ivfflat.lists_for(rows)
     statement = ddl.vector_index_statement(index.spec, index.names, lists=lists, name=name)
     assert statement is not None, "the index is declared without an approximate index"
     return statement

@@ -61,6 +61,11 @@ class Ivfflat:
         if self.lists is not None and not 1 <= self.lists <= 32768:
             raise DeclarationError(f"IVFFlat's lists must be 1 to 32768, not {self.lists}")
 
+    @staticmethod
+    def lists_for(rows: int) -> int:
+        """How many lists suit so many rows."""
+        return max(1, rows // 1000) if rows <= 1_000_000 else int(rows**0.5)
+
 
 @dataclass(frozen=True)
 class VectorForm:

@@ -18,6 +18,8 @@ With the command line:
 Without it, in SQL:
   {psql} "{url}" -x \\
     -c "SELECT id, chunk_seq, chunk FROM python_doc_search LIMIT 3"
+  {embedsql} worker &   # embeds what is asked in SQL, and whatever changes
+  {psql} "{url}" -c "SELECT id, score, strategy FROM python_doc_search('parse a date', 5)"
 With another model, from the hub (the machine must reach it):
   {embedsql} add python_doc --text name --text doc --name bge_search \\
     --model sentence-transformers/BAAI/bge-small-en-v1.5

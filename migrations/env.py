@@ -9,18 +9,20 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy.dialects import postgresql
 
-from embedsql.alembic import register_operations
+from embedsql.alembic import embedsql_hooks
 from embedsql.database import engine
 from embedsql.settings import Settings
 from examples.models import Base
-
-register_operations()
 
 
 def run_offline() -> None:
     """Print the SQL (``alembic upgrade head --sql``)."""
     context.configure(
-        dialect_name=postgresql.dialect.name, target_metadata=Base.metadata, literal_binds=True
+        dialect_name=postgresql.dialect.name,
+        target_metadata=Base.metadata,
+        literal_binds=True,
+        transaction_per_migration=True,
+        **embedsql_hooks(),
     )
     with context.begin_transaction():
         context.run_migrations()
@@ -30,7 +32,12 @@ def run_online() -> None:
     """Migrate the database."""
     connectable = engine(Settings().conninfo())
     with connectable.connect() as connection:
-        context.configure(connection=connection, target_metadata=Base.metadata)
+        context.configure(
+            connection=connection,
+            target_metadata=Base.metadata,
+            transaction_per_migration=True,  # a revision that waits holds no other one's locks
+            **embedsql_hooks(),
+        )
         with context.begin_transaction():
             context.run_migrations()
     connectable.dispose()

@@ -1,7 +1,8 @@
 """The ``embedsql`` command: thin functions over the library.
 
 Exit codes: 0 success; 1 a failure, said in one line; 2 bad usage; 3 the data is not as it should
-be (``worker --drain`` with dead letters, ``verify`` with findings).
+be (``worker --drain`` with dead letters, ``verify`` or ``doctor`` with findings,
+``tune`` without a setting that reaches the target).
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from stamina.instrumentation import set_on_retry_hooks
 from embedsql.cli import (
     database,
     declare,
+    doctor,
     grants,
     maintain,
+    plan,
     query,
     queue,
     reembed,
     schema,
+    search,
+    tune,
     work,
 )
 from embedsql.errors import EmbedsqlError
@@ -38,11 +43,15 @@ app.add_typer(database.app, name="db")
 schema.add_to(app)
 declare.add_to(app)
 work.add_to(app)
+search.add_to(app)
 query.add_to(app)
 queue.add_to(app)
 reembed.add_to(app)
 grants.add_to(app)
 maintain.add_to(app)
+doctor.add_to(app)
+plan.add_to(app)
+tune.add_to(app)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from embedsql.declare import (
     create_index,
     create_statements,
     drop_index,
+    drop_index_statements,
 )
 from embedsql.embedders import EmbedderOptions, Space, load_embedder
 from embedsql.errors import DeclarationError, ProviderError
@@ -120,10 +121,10 @@ def add(
     whole = no_chunking or (
         storage == "column" and (chunk_tokens, chunk_overlap, markdown) == (None, None, None)
     )
-    chunking = _chunking(chunk_tokens, chunk_overlap, markdown, whole)
+    chunking = chunking_of(chunk_tokens, chunk_overlap, markdown, whole)
     if dimensions is not None and dimensions < 1:
         raise typer.BadParameter("must be at least 1", param_hint="--dimensions")
-    full_model = _full_name(model, provider)
+    full_model = full_name(model, provider)
     configure_logging(retries=False)  # making int8 weights takes a minute: say so
     with connect(conninfo(database_url)) as connection:
         source = describe_source(connection, table)
@@ -211,7 +212,8 @@ def model_space(model: str, options: EmbedderOptions) -> Space | None:
         return None
 
 
-def _full_name(model: str, provider: Providers | None) -> str:
+def full_name(model: str, provider: Providers | None) -> str:
+    """A model's name with the prefix of its provider."""
     if provider is None:
         return model
     separator = "/" if provider is Providers.SENTENCE_TRANSFORMERS else ":"
@@ -219,9 +221,10 @@ def _full_name(model: str, provider: Providers | None) -> str:
     return model if model.startswith(prefix) else prefix + model
 
 
-def _chunking(
+def chunking_of(
     tokens: int | None, overlap: int | None, markdown: bool | None, whole: bool
 ) -> Chunking | None:
+    """How texts are cut, as the options say it."""
     if whole and (tokens, overlap, markdown) != (None, None, None):
         raise typer.BadParameter(
             "excludes --chunk-tokens, --chunk-overlap and --markdown", param_hint="--no-chunking"

@@ -7,6 +7,7 @@ connection all run the same ones. The texts stand in the ``.sql`` files of this 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from functools import partial
 
 from psycopg import sql
@@ -35,6 +36,7 @@ from embedsql.vector_slots import VectorSlots
 
 __all__ = [
     "EVENTS",
+    "chunk_statements",
     "create_statements",
     "drop_generation_statements",
     "drop_statements",
@@ -44,6 +46,7 @@ __all__ = [
     "require_ready_statement",
     "switch_statements",
     "trigger_events",
+    "trigger_texts",
     "vector_index_drop_statement",
     "vector_index_statement",
 ]
@@ -56,6 +59,7 @@ def create_statements(
     *,
     space: str | None = None,
     partitioned: bool = False,
+    names: ObjectNames | None = None,
 ) -> list[str]:
     """The statements that make a semantic index, all but its vector index.
 
@@ -63,8 +67,9 @@ def create_statements(
         spec: The declaration.
         space: Label of the space of its vectors, where the model was at hand.
         partitioned: Whether the source is a partitioned table, which needs row triggers.
+        names: Of its objects, where they are of another generation than the first.
     """
-    slots = Slots(spec)
+    slots = Slots(spec, names)
     statements = _tables(slots, space, "serving", partitioned=partitioned)
     statements += serving_statements(slots)
     return _texts(statements + trigger_statements(slots, partitioned=partitioned))
@@ -140,6 +145,36 @@ def drop_trigger_statements(spec: IndexSpec, names: ObjectNames) -> list[str]:
     return _texts(drop_triggers(Slots(spec, names)))
 
 
+def chunk_statements(spec: IndexSpec, chunk: sql.Identifier) -> list[str]:
+    """The statements that make a table of chunks alone, with its indexes, under another name.
+
+    Args:
+        spec: The declaration.
+        chunk: That table's name; in ``pg_temp``, say.
+    """
+    slots = Slots(spec)
+    slots.chunk = chunk
+    statements = _texts(_tables(slots, None, "building", partitioned=False))
+    name = sqlfile.text(chunk)
+    kinds = ("CREATE TABLE", "CREATE INDEX", "ALTER TABLE")
+    firsts = [(one, _first_line(one)) for one in statements]
+    return [one for one, first in firsts if name in first and first.startswith(kinds)]
+
+
+def trigger_texts(
+    spec: IndexSpec, names: ObjectNames, made: Collection[str], *, partitioned: bool
+) -> list[str]:
+    """The statements that make those triggers, or their functions, that bear one of some names."""
+    statements = _texts(trigger_statements(Slots(spec, names), partitioned=partitioned))
+    marks = [sqlfile.text(sqlfile.identifier(name)) for name in made]
+    return [one for one in statements if any(mark in _first_line(one) for mark in marks)]
+
+
+def _first_line(statement: str) -> str:
+    """Where a statement says what it makes."""
+    return next(line for line in statement.splitlines() if line and not line.startswith("--"))
+
+
 def _tables(
     slots: Slots, space: str | None, state: str, *, partitioned: bool
 ) -> list[sql.Composed]:
@@ -201,6 +236,13 @@ def _identity(slots: Slots) -> dict[str, sql.Composable]:
         "name": sqlfile.literal(slots.spec.name),
         "generation": sqlfile.literal(slots.names.generation),
     }
+
+
+def _lexical(slots: Slots) -> list[sql.Composed]:
+    if slots.spec.lexical is None:
+        return []
+    lexeme_index = sqlfile.identifier(slots.names.lexeme_index)
+    return _script("lexical.sql", lexeme_index=lexeme_index, chunk=slots.chunk)
 
 
 def _texts(statements: list[sql.Composed]) -> list[str]:

@@ -35,6 +35,7 @@ CREATE TABLE embedsql.semantic_index (
     similarity_mean double precision,        -- of two chunks taken at random
     similarity_deviation double precision,
     calibrated_chunks bigint,                -- how many there were when that was sampled
+    tuning jsonb NOT NULL DEFAULT '{}',      -- query-time settings (SearchTuning) other than the defaults, kept by `tune --save`
     problem text,                            -- why workers leave this index alone; null: they do not
     comparison jsonb,                        -- of this generation with the one it is to follow
     created_at timestamptz NOT NULL DEFAULT now(),

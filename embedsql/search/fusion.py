@@ -11,15 +11,16 @@ from embedsql.search.dense import dense_lane
 from embedsql.search.distance import distance, similarity
 from embedsql.search.lexical import bm25, lexical_lane, question_of
 from embedsql.search.query import Query
-from embedsql.search.scores import fused_score
+from embedsql.search.scores import lane_shares
 from embedsql.search.target import Target
 
 
-def ranked_rows(target: Target, query: Query) -> CTE:
+def ranked_rows(target: Target, query: Query, *, shares: bool = False) -> CTE:
     """The lanes' rows with one score. What a lane does not know of a row is null.
 
     Columns: the key, ``chunk_seq``, ``score``, ``dense_rank``, ``similarity``, ``lexical_rank``,
-    ``bm25``, ``strategy``.
+    ``bm25``, ``strategy``; with ``shares`` of a hybrid search also ``dense_share`` and
+    ``lexical_share``, whose sum is the score.
     """
     if query.mode == "dense":
         return _dense_only(target, dense_lane(target, query))
@@ -28,7 +29,7 @@ def ranked_rows(target: Target, query: Query) -> CTE:
     if query.mode == "lexical":
         return _lexical_only(target, lexical)
     found = _both_lanes(target, query, lexical)
-    return _fused(target, query, question, found)
+    return _fused(target, query, question, found, shares=shares)
 
 
 def _dense_only(target: Target, dense: CTE) -> CTE:
@@ -82,11 +83,13 @@ def _both_lanes(target: Target, query: Query, lexical: CTE) -> CTE:
     )
 
 
-def _fused(target: Target, query: Query, question: CTE, found: CTE) -> CTE:
+def _fused(target: Target, query: Query, question: CTE, found: CTE, *, shares: bool) -> CTE:
     known = _completed(target, query, question, found)
-    score = fused_score(target, query, known)
+    dense, lexical = lane_shares(target, query, known)
     columns = [column for column in known.c if column.name != "strategy"]
-    return select(*columns, score.label("score"), known.c.strategy).cte("ranked")
+    if shares:
+        columns += [dense.label("dense_share"), lexical.label("lexical_share")]
+    return select(*columns, (dense + lexical).label("score"), known.c.strategy).cte("ranked")
 
 
 def _completed(target: Target, query: Query, question: CTE, found: CTE) -> CTE:

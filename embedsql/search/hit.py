@@ -30,6 +30,7 @@ class Hit:
             ``None`` without a dense lane.
         highlight: The passage as HTML with the query's words marked, where it was asked for.
         passage: The chunk whole, with its neighbours, where they were asked for.
+        rerank_score: The reranker's own score, where one read the row.
     """
 
     score: float
@@ -42,6 +43,7 @@ class Hit:
     strategy: str | None
     highlight: str | None = None
     passage: str | None = None
+    rerank_score: float | None = None
 
 
 class HitBundle(Bundle[Hit]):

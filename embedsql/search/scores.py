@@ -30,8 +30,13 @@ _registry = table(
 )
 
 
-def fused_score(target: Target, query: Query, rows: CTE) -> ColumnElement[Any]:
-    """The score of each of ``rows``, whose columns are those of both lanes; larger is better."""
+def lane_shares(
+    target: Target, query: Query, rows: CTE
+) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """What each lane, dense and lexical, adds to the score of each of ``rows``.
+
+    The columns of ``rows`` are those of both lanes. The score is the sum; larger is better.
+    """
     tuning = query.tuning
     dense, lexical = cast(tuning.dense_weight, Double), cast(tuning.lexical_share, Double)
     if tuning.fusion == "rrf":
@@ -40,10 +45,10 @@ def fused_score(target: Target, query: Query, rows: CTE) -> ColumnElement[Any]:
     elif tuning.fusion == "convex":
         dense_part, lexical_part = _stretched(rows.c.similarity), _stretched(rows.c.bm25)
     else:
-        mean, deviation = _calibration(target)
+        mean, deviation = calibration(target)
         dense_part = (rows.c.similarity - mean) / deviation
         lexical_part = rows.c.bm25 / (rows.c.bm25 + cast(tuning.saturation, Double))
-    return dense * dense_part + lexical * lexical_part
+    return dense * dense_part, lexical * lexical_part
 
 
 def _reciprocal(rank: ColumnElement[Any], constant: int) -> ColumnElement[Any]:
@@ -56,7 +61,7 @@ def _stretched(value: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.coalesce((value - least) / func.nullif(most - least, 0.0), 0.0)
 
 
-def _calibration(target: Target) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+def calibration(target: Target) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
     """Mean and deviation of the similarity of two chunks taken at random."""
     read = _registry.c.state == literal("serving", Text)
     if target.generation is not None:

@@ -86,7 +86,7 @@ class Target:
         """
         return (
             select(*self.key_of(self.chunk), self.chunk.c.chunk_seq, *columns)
-            .select_from(self._joined(query))
+            .select_from(self.joined(query))
             .join(self.chunk, self.is_row_of(self.chunk))
             .where(*query.where, *self.asked_of(self.source.key, query))
         )
@@ -104,13 +104,13 @@ class Target:
         own = self.key_of(chunks)
         return (
             select(literal(1).label("there"))
-            .select_from(self._joined(query))
+            .select_from(self.joined(query))
             .where(self.is_row_of(chunks), *query.where, *self.asked_of(own, query))
             .limit(1)
             .correlate(chunks)
         )
 
-    def _joined(self, query: Query) -> Any:
+    def joined(self, query: Query) -> Any:
         """The source, with what the filters speak of."""
         found = self.source.entity
         for other, condition in query.joins:

@@ -34,8 +34,23 @@ def meant_text(text: str) -> str:
     return kept or text
 
 
+def asked_words(text: str) -> list[str]:
+    """What a text requires and excludes, each as it stands there: ``+word``, ``-"two words"``."""
+    if not has_operators(text):
+        return []
+    return [asked[0].strip() for asked in _ASKED.finditer(text) if _asks(asked)]
+
+
 def _meant(asked: re.Match[str]) -> str:
-    sign, phrase, word = asked["sign"], asked["phrase"], asked["word"]
-    if phrase is None and (not sign or word[0] in "-+" or _NUMBER.fullmatch(word)):
+    if not _asks(asked):
         return asked[0]
+    sign, phrase, word = asked["sign"], asked["phrase"], asked["word"]
     return "" if sign == "-" else asked["before"] + (word if phrase is None else phrase)
+
+
+def _asks(asked: re.Match[str]) -> bool:
+    """Whether it requires or excludes something; a number with a sign is a number."""
+    if asked["phrase"] is not None:
+        return True
+    word = asked["word"]
+    return bool(asked["sign"]) and word[0] not in "-+" and not _NUMBER.fullmatch(word)

@@ -89,13 +89,7 @@ class Texts:
 
     def _source_text(self, row: tuple[Any, ...]) -> SourceText:
         place, input_hash, unchanged, chunks, was_truncated, text, context, too_long = row
-        heading, named = "", None
-        if self._named is None:
-            heading = context[0] if context and len(context[0]) < len(text) else ""
-        elif text:
-            named = dict(zip(self._named, context, strict=True))
-        else:
-            text = "\n\n".join(value for value in context if value)
+        text, heading, named = around_text(text, context, self._named)
         return SourceText(
             place - 1,
             bytes(input_hash),
@@ -106,3 +100,21 @@ class Texts:
             named,
             too_long or len(text) > self._most or (unchanged and was_truncated),
         )
+
+
+def around_text(
+    text: str, context: Sequence[str], columns: Sequence[str] | None
+) -> tuple[str, str, Mapping[str, str] | None]:
+    """What is cut into chunks, its heading, and the columns that a template names.
+
+    Args:
+        text: See ``Inputs.text``.
+        context: See ``Inputs.context``.
+        columns: The columns that the template names. ``None``: there is no template.
+    """
+    if columns is None:
+        heading = context[0] if context and len(context[0]) < len(text) else ""
+        return text, heading, None
+    if text:
+        return text, "", dict(zip(columns, context, strict=True))
+    return "\n\n".join(value for value in context if value), "", None

@@ -96,7 +96,6 @@ def notices(connection: psycopg.Connection) -> list[str]:
         ({"index_dimensions": 32}, 10),
         ({"index": "ivfflat", "metric": "inner_product"}, 10),
         ({"storage": "column", "chunking": None}, 10),
-        ({"lexical_index": "hnsw"}, 10),
     ],
 )
 def test_sql_and_python_give_the_same_rows_in_the_same_order(
@@ -271,7 +270,8 @@ def test_text_may_be_anything(filled: psycopg.Connection) -> None:
             found = rows_of(
                 filled, "article_search(%s, 5, vector => %s, wait_ms => 0)", query, given_vector
             )
-            assert len(found) == 5 or given_vector is None
+            # required and excluded words may leave nothing
+            assert len(found) == 5 or given_vector is None or set(query) & set('+-"')
 
     ask()
 

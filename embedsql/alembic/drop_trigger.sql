@@ -1,0 +1,3 @@
+DROP TRIGGER IF EXISTS {trigger} ON {source};
+
+DROP FUNCTION IF EXISTS {function}();

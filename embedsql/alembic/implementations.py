@@ -1,0 +1,204 @@
+"""What the operations do to a database, or print."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import partial
+
+from alembic.operations import Operations
+
+from embedsql import ddl, declare, schema, sqlfile
+from embedsql.alembic import vector_index
+from embedsql.alembic.catalogue import Difference, NotComparableError, differences
+from embedsql.alembic.changes import needs_new_vectors, rebuilds_vector_index, replacing
+from embedsql.alembic.found import find_source, installed_version, registered_generation
+from embedsql.alembic.literals import changed_fields
+from embedsql.alembic.operations import (
+    ChangeSemanticIndexOp,
+    InstallEmbedsqlOp,
+    RebuildVectorIndexOp,
+    SemanticIndexOp,
+    UninstallEmbedsqlOp,
+)
+from embedsql.alembic.running import is_offline, run
+from embedsql.ddl.triggers import EVENTS, trigger_names
+from embedsql.errors import DeclarationError, IndexNotFoundError, SchemaVersionError
+from embedsql.naming import ObjectNames
+from embedsql.slots import Slots
+from embedsql.spec import IndexSpec
+
+_script = partial(sqlfile.script, __package__)
+
+
+def install(operations: Operations, operation: InstallEmbedsqlOp) -> None:
+    """See ``op.install_embedsql``."""
+    installed = operation.upgrade_from  # offline, the revision's word is taken
+    if not is_offline(operations):
+        installed = installed_version(operations.get_bind())
+    if installed > schema.LATEST:
+        raise SchemaVersionError(
+            f"the database holds schema version {installed} of embedsql, newer than this release "
+            f"knows ({schema.LATEST}): upgrade the embedsql package"
+        )
+    if installed >= operation.version:
+        return
+    script = schema.upgrade_sql(installed, operation.version)
+    run(operations, [*schema.extension_statements(), *sqlfile.split(script)])
+
+
+def uninstall(operations: Operations, operation: UninstallEmbedsqlOp) -> None:
+    """See ``op.uninstall_embedsql``."""
+    script = schema.downgrade_sql(operation.version, operation.downgrade_to)
+    run(operations, sqlfile.split(script))
+
+
+def create(operations: Operations, operation: SemanticIndexOp) -> None:
+    """See ``op.create_semantic_index``."""
+    partitioned = _check_source(operations, operation)
+    run(operations, declare.create_statements(operation.spec, partitioned=partitioned))
+
+
+def drop(operations: Operations, operation: SemanticIndexOp) -> None:
+    """See ``op.drop_semantic_index``."""
+    run(operations, declare.drop_statements(operation.spec))
+
+
+def create_vector_index(operations: Operations, operation: SemanticIndexOp) -> None:
+    """See ``op.create_vector_index``."""
+    vector_index.build(operations, operation.spec, _names(operations, operation.spec))
+
+
+def drop_vector_index(operations: Operations, operation: SemanticIndexOp) -> None:
+    """See ``op.drop_vector_index``."""
+    vector_index.remove(operations, operation.spec, _names(operations, operation.spec))
+
+
+def rebuild_vector_index(operations: Operations, operation: RebuildVectorIndexOp) -> None:
+    """See ``op.rebuild_vector_index``."""
+    before, after = operation.spec_before, operation.spec
+    if needs_new_vectors(before, after):
+        raise DeclarationError(
+            f"a rebuilt index is not enough to change {', '.join(operation.before)} of "
+            f"{after.name!r}: take op.change_semantic_index"
+        )
+    names = _names(operations, after)
+    vector_index.replace(operations, after, names, _in_place(operations, operation, names))
+
+
+def change(operations: Operations, operation: ChangeSemanticIndexOp) -> None:
+    """See ``op.change_semantic_index``."""
+    before, after = operation.spec_before, operation.spec
+    if needs_new_vectors(before, after):
+        partitioned = _check_source(operations, operation)
+        create_new = declare.create_statements(after, partitioned=partitioned)
+        run(operations, [*declare.drop_statements(before), *create_new])
+        return
+    names = _names(operations, after)
+    statements = _in_place(operations, operation, names)
+    if rebuilds_vector_index(before, after):
+        vector_index.replace(operations, after, names, statements)
+    else:
+        run(operations, statements)
+
+
+def repair(operations: Operations, operation: SemanticIndexOp) -> None:
+    """See ``op.repair_semantic_index``."""
+    spec = operation.spec
+    found = _differences(operations, operation)
+    strays = [
+        f"DROP TRIGGER {_quoted(each.name)} ON {_quoted(spec.schema, spec.table)};"
+        for each in found
+        if each.kind == "trigger" and each.expected is None
+    ]
+    name = sqlfile.literal(spec.name)
+    find_unlogged = map(sqlfile.text, _script("find_unlogged.sql", name=name))
+    run(operations, [*strays, *_made_anew(operations, operation), *find_unlogged])
+    wrong = {each.name for each in found if each.kind == "index"}
+    vector_index.mend_others(operations, spec, wrong - {spec.names.vector_index})
+
+
+def suspend(operations: Operations, operation: SemanticIndexOp) -> None:
+    """See ``op.suspend_semantic_index``."""
+    slots = Slots(operation.spec)
+    statements = _script("suspend.sql", source=slots.source, **trigger_names(slots))
+    run(operations, [sqlfile.text(statement) for statement in statements])
+
+
+def resume(operations: Operations, operation: SemanticIndexOp) -> None:
+    """See ``op.resume_semantic_index``."""
+    run(operations, _made_anew(operations, operation))
+
+
+def _in_place(
+    operations: Operations, operation: ChangeSemanticIndexOp, names: ObjectNames
+) -> list[str]:
+    """The statements that change all but the approximate index."""
+    if not operation.before:
+        return []
+    changed = changed_fields(operation.spec_before, operation.spec)
+    now = operation.spec.to_json()
+    values = json.dumps({name: now[name] for name in changed})
+    statements = _script(
+        "set_declaration.sql",
+        name=sqlfile.literal(names.index),
+        changed=sqlfile.literal(values),
+    )
+    return [sqlfile.text(statements[0]), *_made_anew(operations, operation)]
+
+
+def _made_anew(operations: Operations, operation: SemanticIndexOp) -> list[str]:
+    """Functions, triggers, views and small indexes, replacing those that are there."""
+    spec = operation.spec
+    partitioned = _check_source(operations, operation)
+    slots = Slots(spec)
+    due = ddl.trigger_events(spec, partitioned=partitioned)
+    drops: list[str] = []
+    for event in set(EVENTS) - set(due):
+        function = sqlfile.kit(slots.names.trigger_function(event))
+        trigger = sqlfile.identifier(slots.names.trigger(event))
+        fill = {"trigger": trigger, "source": slots.source, "function": function}
+        drops += map(sqlfile.text, _script("drop_trigger.sql", **fill))
+    created = declare.create_statements(spec, partitioned=partitioned)
+    return drops + [found for statement in created if (found := replacing(statement))]
+
+
+def _differences(operations: Operations, operation: SemanticIndexOp) -> list[Difference]:
+    """What a live database has otherwise; nothing where that cannot be asked."""
+    if is_offline(operations):
+        return []
+    names = _names(operations, operation.spec)
+    partitioned = _check_source(operations, operation)
+    try:
+        return differences(operations.get_bind(), operation.spec, names, partitioned=partitioned)
+    except NotComparableError:
+        return []
+
+
+def _check_source(operations: Operations, operation: SemanticIndexOp) -> bool:
+    """Refuse what is no table, where that can be asked; whether it is partitioned."""
+    if is_offline(operations):
+        return operation.partitioned
+    source = find_source(operations.get_bind(), operation.spec.schema, operation.spec.table)
+    if source is None:
+        raise DeclarationError(
+            f"there is no table {operation.spec.schema}.{operation.spec.table}: create it in a "
+            "revision before this one"
+        )
+    return operation.partitioned or source.partitioned
+
+
+def _names(operations: Operations, spec: IndexSpec) -> ObjectNames:
+    """The names of the generation that serves; offline, of the first."""
+    if is_offline(operations):
+        return spec.names
+    generation = registered_generation(operations.get_bind(), spec.name)
+    if generation is None:
+        raise IndexNotFoundError(
+            f"there is no semantic index {spec.name!r}: op.create_semantic_index makes it"
+        )
+    return dataclasses.replace(spec.names, generation=generation)
+
+
+def _quoted(*names: str) -> str:
+    return sqlfile.text(sqlfile.identifier(*names))

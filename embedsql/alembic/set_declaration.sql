@@ -1,0 +1,1 @@
+UPDATE embedsql.semantic_index SET declaration = declaration || {changed} WHERE name = {name};

@@ -1,0 +1,200 @@
+"""``embedsql plan``: what an index will cost, before it is made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from rich.table import Table
+
+from embedsql.catalog import check_text_columns, describe_source
+from embedsql.cli.declare import Providers, chunking_of, full_name
+from embedsql.cli.options import DatabaseUrl, Json, conninfo, console, note, print_json
+from embedsql.database import connect
+from embedsql.embedders import Embedder, load_embedder, options_of
+from embedsql.errors import ProviderError
+from embedsql.installation import require_installed
+from embedsql.plan import Plan, Variant, make_plan
+from embedsql.registry import find_index
+from embedsql.settings import Settings
+from embedsql.spec import DEFAULT_MODEL, Backend, IndexSpec, Storage
+from embedsql.vectors import Hnsw, Ivfflat, Quantization, Stored, VectorIndex
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("plan", no_args_is_help=True)(plan)
+
+
+def plan(
+    table: Annotated[
+        str,
+        typer.Argument(
+            metavar="TABLE",
+            help="As for embedsql add; without --text, an index: what embedding it anew costs.",
+        ),
+    ],
+    text: Annotated[
+        list[str] | None, typer.Option("--text", help="A text column; may be repeated.")
+    ] = None,
+    template: Annotated[str | None, typer.Option(help="As for embedsql add.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The embedder, by name. Default: as for embedsql add.")
+    ] = None,
+    provider: Annotated[
+        Providers | None, typer.Option(help="Where a model named without prefix comes from.")
+    ] = None,
+    backend: Annotated[Backend, typer.Option(help="What runs a local model.")] = "torch",
+    base_url: Annotated[str | None, typer.Option(help="Server of an openai: model.")] = None,
+    dimensions: Annotated[int | None, typer.Option(help="Default: the model's own.")] = None,
+    storage: Annotated[Storage, typer.Option(help="As for embedsql add.")] = "table",
+    quantization: Annotated[
+        Quantization, typer.Option(help="Marked in the table, which compares them all.")
+    ] = "none",
+    stored: Annotated[Stored | None, typer.Option(help="Type of the stored vectors.")] = None,
+    index_dimensions: Annotated[
+        int | None, typer.Option(help="Leading dimensions that the index sees (Matryoshka).")
+    ] = None,
+    index: Annotated[VectorIndex, typer.Option(help="The approximate index.")] = "hnsw",
+    hnsw_m: Annotated[int, typer.Option(help="Links of a node of an HNSW index.")] = Hnsw.m,
+    lists: Annotated[int | None, typer.Option(help="Of an IVFFlat index.")] = None,
+    lexical: Annotated[str, typer.Option(help="Text-search configuration, or none.")] = "english",
+    chunk_tokens: Annotated[int | None, typer.Option(help="Most tokens in a chunk.")] = None,
+    chunk_overlap: Annotated[int | None, typer.Option(help="Tokens that neighbours share.")] = None,
+    markdown: Annotated[
+        bool | None, typer.Option("--markdown/--no-markdown", help="As for embedsql add.")
+    ] = None,
+    no_chunking: Annotated[bool, typer.Option("--no-chunking", help="One vector a row.")] = False,
+    sample: Annotated[int, typer.Option(min=1, max=100_000, help="Rows that are looked at.")] = 500,
+    rows_per_second: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Known speed. Default: a local model is measured here."),
+    ] = None,
+    as_json: Json = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Predict chunks, tokens, minutes, disk and memory of an index before it is made.
+
+    Rows are counted, a sample of them is cut into chunks by the model's own tokenizer and written
+    to a temporary table that is rolled back. The minutes are those of one worker on this machine.
+    """
+    if not text:
+        _plan_existing(
+            table, model, provider, dimensions, sample, rows_per_second, as_json, database_url
+        )
+        return
+    whole = no_chunking or (
+        storage == "column" and (chunk_tokens, chunk_overlap, markdown) == (None, None, None)
+    )
+    with connect(conninfo(database_url)) as connection:
+        source = describe_source(connection, table)
+        check_text_columns(source, tuple(text))
+        spec = IndexSpec(
+            name=f"{source.name}_search",
+            table=source.name,
+            schema=source.schema,
+            key=source.key,
+            text=tuple(text),
+            template=template,
+            # replaced by the model's own, once it is known
+            dimensions=dimensions or (index_dimensions or 0) + 1,
+            model=full_name(model or DEFAULT_MODEL, provider),
+            backend=backend,
+            base_url=base_url,
+            storage=storage,
+            quantization=quantization,
+            stored=stored,
+            index_dimensions=index_dimensions,
+            index=index,
+            hnsw=Hnsw(hnsw_m, max(Hnsw.ef_construction, 2 * hnsw_m)),
+            ivfflat=Ivfflat(lists),
+            lexical=None if lexical == "none" else lexical,
+            chunking=chunking_of(chunk_tokens, chunk_overlap, markdown, whole),
+        )
+        _say(*_make(connection, spec, dimensions, sample, rows_per_second), as_json)
+
+
+def _plan_existing(
+    index: str,
+    model: str | None,
+    provider: Providers | None,
+    dimensions: int | None,
+    sample: int,
+    rows_per_second: float | None,
+    as_json: bool,
+    database_url: str | None,
+) -> None:
+    with connect(conninfo(database_url)) as connection:
+        require_installed(connection)
+        spec = find_index(connection, index).spec
+        known: int | None = spec.dimensions
+        if model is not None:
+            known = dimensions
+            spec = replace(spec, model=full_name(model, provider), dimensions=dimensions or 1)
+        _say(*_make(connection, spec, known, sample, rows_per_second), as_json)
+
+
+def _make(
+    connection: psycopg.Connection,
+    spec: IndexSpec,
+    dimensions: int | None,
+    sample: int,
+    rows_per_second: float | None,
+) -> tuple[IndexSpec, Plan]:
+    embedder = _embedder(spec, dimensions)
+    if embedder is not None:
+        spec = replace(spec, dimensions=embedder.space.dimensions)
+    made = make_plan(connection, spec, embedder, sample=sample, rows_per_second=rows_per_second)
+    return spec, made
+
+
+def _embedder(spec: IndexSpec, dimensions: int | None) -> Embedder | None:
+    """The model; ``None`` where its server is away but the dimensions were given."""
+    key = Settings().openai_api_key
+    options = options_of(spec, api_key=key.get_secret_value() if key else None)
+    try:
+        return load_embedder(spec.model, replace(options, dimensions=dimensions))
+    except ProviderError as error:
+        if dimensions is None:
+            raise
+        note(f"{error}; taking your word for {dimensions} dimensions, and guessing tokens")
+        return None
+
+
+def _say(spec: IndexSpec, plan: Plan, as_json: bool) -> None:
+    if as_json:
+        asked = {"table": spec.table, "model": spec.model, "dimensions": spec.dimensions}
+        print_json({**asked, **plan.to_json()})
+        return
+    typer.echo(f"{plan.rows:,} rows, {plan.blank:,} of them blank, {plan.truncated:,} truncated")
+    typer.echo(
+        f"{plan.chunks:,} chunks of {spec.dimensions} dimensions, {plan.tokens:,} tokens "
+        f"(from {plan.sampled:,} rows)"
+    )
+    if plan.minutes is None:
+        typer.echo("time: not known; say --rows-per-second")
+    else:
+        typer.echo(f"{plan.minutes:,.1f} minutes at {plan.rows_per_second:,.1f} rows/s")
+    table = Table("", "quantization", "chunks", spec.index, "other", "total", "build in", box=None)
+    for variant in plan.variants:
+        table.add_row(*_cells(variant))
+    console.print(table)
+    for variant in plan.variants:
+        if variant.impossible:
+            console.print(f"{variant.quantization}: {variant.impossible}", markup=False)
+
+
+def _cells(variant: Variant) -> list[Any]:
+    mark = "*" if variant.declared else ""
+    if variant.impossible:
+        return [mark, variant.quantization, "cannot be"]
+    sizes = (
+        variant.heap_bytes,
+        variant.index_bytes,
+        variant.other_bytes,
+        variant.total_bytes,
+        variant.build_memory_bytes,
+    )
+    return [mark, variant.quantization, *(f"{size / 1e6:,.1f} MB" for size in sizes)]

@@ -1,0 +1,121 @@
+"""``embedsql tune``: measured settings, the cheapest that finds enough."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from embedsql.cli.options import (
+    DatabaseUrl,
+    IndexName,
+    Json,
+    conninfo,
+    console,
+    note,
+    open_database,
+    print_json,
+)
+from embedsql.evaluate import read_judged_queries
+from embedsql.registered import RegisteredSearch
+from embedsql.registry import store_tuning
+from embedsql.settings import Settings
+from embedsql.tune import Tuned, changed_fields, literal
+from embedsql.tune import tune as tune_index
+
+TARGET_MISSED = 3
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("tune", no_args_is_help=True)(tune)
+
+
+def tune(
+    index: IndexName,
+    queries: Annotated[
+        Path | None, typer.Option(help='Judged queries, JSON lines {"id": …, "text": …}.')
+    ] = None,
+    qrels: Annotated[
+        Path | None, typer.Option(help="query_id <tab> doc_id <tab> relevance.")
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=2, max=5000, help="Stored rows, or judged queries, that are asked.")
+    ] = 200,
+    target_recall: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Recall@10 against exact search to reach.")
+    ] = 0.95,
+    save: Annotated[
+        bool, typer.Option("--save", help="Keep the proposal: searches by name use it from now on.")
+    ] = False,
+    as_json: Json = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Measure recall and latency at several settings, and propose the cheapest that is good enough.
+
+    Stored rows are asked for their neighbours, or judged queries where they are given, from which
+    the weight of the lexical lane is learnt, too. Half of them choose the setting, the other half
+    judge it. Exit code 3 if no setting reaches the target.
+    """
+    if (queries is None) != (qrels is None):
+        raise typer.BadParameter("needs --qrels, and the other way round", param_hint="--queries")
+    judged = read_judged_queries(queries, qrels) if queries and qrels else []
+    key = Settings().openai_api_key
+    secret = key.get_secret_value() if key else None
+    with (
+        open_database(database_url) as connection,
+        RegisteredSearch(conninfo(database_url), index, api_key=secret) as search,
+    ):
+        tuned = tune_index(
+            connection, search, index, judged=judged, sample=sample, target=target_recall
+        )
+        saved = save and tuned.proposal is not None
+        if saved and tuned.proposal is not None:
+            store_tuning(connection, index, changed_fields(tuned.proposal))
+    if as_json:
+        asked = {"index": index, "target_recall": target_recall}
+        print_json({**asked, **tuned.to_json(), "saved": saved})
+    else:
+        _say(index, tuned, target_recall, saved)
+    if tuned.proposal is None:
+        note(f"no setting reaches recall@10 {target_recall}: store or index more of each vector")
+        raise typer.Exit(TARGET_MISSED)
+
+
+def _say(index: str, tuned: Tuned, target: float, saved: bool) -> None:
+    typer.echo(
+        f"{index}: {tuned.vectors:,} vectors, approximate index {tuned.index_bytes / 1e6:,.1f} MB, "
+        f"{tuned.probes} questions"
+    )
+    table = Table("setting", "recall@10", "p50", "answered exactly", box=None)
+    for one in tuned.settings:
+        shares = (f"{one.recall:.3f}", f"{one.p50:.1f} ms", f"{one.exact_share:.0%}")
+        table.add_row(literal(one.tuning), *shares)
+    console.print(table)
+    if tuned.variants:
+        table = Table("not built", "oversample", "recall@10", "index", "vector", box=None)
+        for form in tuned.variants:
+            sizes = (f"{form.index_bytes / 1e6:,.1f} MB", f"{form.stored_bytes:,} B")
+            table.add_row(form.quantization, str(form.oversample), f"{form.recall:.3f}", *sizes)
+        console.print(table)
+    _say_fusion(tuned)
+    if tuned.proposal is not None:
+        kept = "kept for searches by name" if saved else f"keep it: embedsql tune {index} --save"
+        typer.echo(
+            f"proposed for recall@10 {target}: {literal(tuned.proposal)} (recall {tuned.recall:.3f}"
+            f", p50 {tuned.p50:.1f} ms on questions it was not chosen by); {kept}"
+        )
+
+
+def _say_fusion(tuned: Tuned) -> None:
+    if tuned.fusion is None:
+        return
+    said = "  ".join(f"{weight:g}: {ndcg:.4f}" for weight, ndcg in tuned.fusion.ndcg.items())
+    typer.echo(f"nDCG@10 by lexical_weight  {said}")
+    typer.echo(
+        f"present setting {tuned.fusion.present:.4f}; a learnt weight, on queries it has not seen, "
+        f"{tuned.fusion.held_out:.4f}: "
+        + ("keep what there is" if tuned.fusion.weight is None else f"take {tuned.fusion.weight:g}")
+    )

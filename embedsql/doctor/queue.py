@@ -1,0 +1,85 @@
+"""Findings about the work: what waits too long, what failed, who should work and does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+from psycopg import sql
+
+from embedsql.doctor.finding import Finding, Limits, command
+from embedsql.registry import RegisteredIndex
+from embedsql.slots import Slots
+
+_WAITING = """
+SELECT extract(epoch FROM clock_timestamp() - least(
+    (SELECT min(at) FROM {log}), i.backfill_since,
+    (SELECT min(at) FROM embedsql.bulk_insert AS b WHERE b.index_id = i.index_id)))::float8,
+    (SELECT count(*) FROM embedsql.worker AS w
+     WHERE w.seen_at > clock_timestamp() - interval '1 minute'),
+    i.space IS NULL AND EXISTS (SELECT FROM {chunk})
+FROM embedsql.semantic_index AS i WHERE i.index_id = %(index)s
+"""
+
+_DEAD = """
+SELECT count(*), string_agg(DISTINCT error_class, ', ')
+FROM embedsql.failure WHERE index_id = %(index)s AND dead
+"""
+
+
+def examine_queue(
+    connection: psycopg.Connection, index: RegisteredIndex, limits: Limits
+) -> Iterator[Finding]:
+    """Problems, waiting rows without workers, dead letters, vectors of an unknown space."""
+    name = index.spec.name
+    if index.problem is not None:
+        yield Finding(
+            "error",
+            f"workers leave the index alone: {index.problem}; once that is mended, they look again "
+            "within a minute",
+            "embedsql worker --drain",
+            name,
+        )
+    slots = Slots(index.spec, index.names)
+    waiting = sql.SQL(_WAITING).format(log=slots.log, chunk=slots.chunk)
+    row = connection.execute(waiting, {"index": index.index_id}).fetchone()
+    assert row is not None
+    yield from _waits(name, *row[:2], limits)
+    if row[2]:
+        yield Finding(
+            "warning",
+            "the space of the stored vectors is not known, so that a query embedded by another "
+            "model is not refused; a worker records it",
+            "embedsql worker --drain",
+            name,
+        )
+    dead, classes = connection.execute(_DEAD, {"index": index.index_id}).fetchone() or (0, "")
+    if dead:
+        yield Finding(
+            "warning",
+            f"{dead} rows failed for good ({classes}) and are not found by meaning: "
+            f"{command('dead', 'list', '--index', name)} shows the errors",
+            f"{command('dead', 'retry', '--index', name)}\nembedsql worker --drain",
+            name,
+        )
+
+
+def _waits(name: str, seconds: float | None, workers: int, limits: Limits) -> Iterator[Finding]:
+    if seconds is None:
+        return
+    if not workers:
+        yield Finding(
+            "warning",
+            f"changed rows wait, the oldest for {seconds:.0f} s, and no worker was seen within a "
+            "minute",
+            "embedsql worker --drain",
+            name,
+        )
+    elif seconds > limits.pending_seconds:
+        yield Finding(
+            "warning",
+            f"the oldest changed row waits for {seconds:.0f} s although {workers} workers live: "
+            "they are too few, or stuck (their logs, and embedsql status, tell)",
+            "embedsql worker --drain",
+            name,
+        )

@@ -1,0 +1,1 @@
+SELECT generation FROM embedsql.semantic_index WHERE name = {index}

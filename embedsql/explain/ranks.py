@@ -1,0 +1,62 @@
+"""Where a row stands among all rows that pass the filters: exact, so every vector is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from embedsql.explain.explanation import Lane
+from embedsql.explain.statement import Key
+from embedsql.search.distance import distance, similarity
+from embedsql.search.lexical import bm25, question_of
+from embedsql.search.query import Query
+from embedsql.search.target import Target
+
+
+def dense_rank(session: Session, target: Target, query: Query, key: Key) -> Lane | None:
+    """The row's rank by meaning and its similarity; ``None``: it has no vector."""
+    near = distance(target, query)
+    chunks = (
+        target.chunks_of_source(query, near.label("distance"))
+        .where(near.is_not(None))
+        .subquery("chunk_distance")
+    )
+    nearest = func.min(chunks.c.distance)
+    order = [nearest, *target.key_of(chunks)]
+    found = _one(session, target, chunks, similarity(target.vectors, nearest), order, key)
+    return None if found is None else Lane(found[0], float(found[1]), None)
+
+
+def lexical_rank(session: Session, target: Target, query: Query, key: Key) -> Lane | None:
+    """The row's rank by words and its BM25 score; ``None``: it has none of the words."""
+    question = question_of(target, query)
+    matched = select(
+        func.embedsql.bm25_beyond(question.c.terms, question.c.bounds, 0, question.c.required, 0.0)
+    ).scalar_subquery()
+    chunks = (
+        target.chunks_of_source(query, bm25(target.chunk, question).label("score"))
+        .where(target.chunk.c.lexemes.op("@@")(matched))
+        .subquery("matching_chunk")
+    )
+    best = func.max(chunks.c.score)
+    order = [best.desc(), *target.key_of(chunks)]
+    found = _one(session, target, chunks, best, order, key)
+    return None if found is None else Lane(found[0], float(found[1]), None)
+
+
+def _one(
+    session: Session, target: Target, chunks: Any, value: Any, order: list[Any], key: Key
+) -> Any:
+    rows = (
+        select(
+            *target.key_of(chunks),
+            value.label("value"),
+            func.row_number().over(order_by=order).label("rank"),
+        )
+        .group_by(*target.key_of(chunks))
+        .subquery("row_rank")
+    )
+    own = key.matches(target.key_of(rows))
+    return session.execute(select(rows.c.rank, rows.c.value).where(own)).one_or_none()

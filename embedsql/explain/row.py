@@ -1,0 +1,123 @@
+"""Why a row is not in a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from embedsql.explain.explanation import Lane, Reason, RowExplanation
+from embedsql.explain.filters import failed_conditions, failed_words, visibility
+from embedsql.explain.ranks import dense_rank, lexical_rank
+from embedsql.explain.state import state_of
+from embedsql.explain.statement import Key
+from embedsql.explain.window import Candidate
+from embedsql.search.query import Query
+from embedsql.search.target import Target
+
+
+def explain_row(
+    session: Session,
+    target: Target,
+    query: Query,
+    key: Key,
+    candidates: Sequence[Candidate],
+    *,
+    given: Any,
+    condition_words: Sequence[str] | None = None,
+) -> RowExplanation:
+    """Where one row stands; see ``RowExplanation``."""
+    unseen = visibility(session, target, key)
+    if unseen is not None:
+        return RowExplanation(given, False, None, None, None, [unseen])
+    searchable = _is_searchable(session, target, key)
+    state = state_of(session, key.spec, key)
+    reasons = list(failed_conditions(session, target, query, key, condition_words))
+    reasons += state.reasons(searchable=searchable)
+    dense = lexical = own = None
+    if searchable:
+        refused = list(failed_words(session, target, query, key))
+        reasons += refused
+        if query.uses_dense:
+            dense = dense_rank(session, target, query, key)
+        if query.uses_lexical:
+            lexical = lexical_rank(session, target, query, key)
+        own = next((one for one in candidates if one.asked), None)
+        if not refused and not any(reason.code == "filtered" for reason in reasons):
+            reasons += _ranking(query, candidates, own, dense, lexical)
+    first = query.shaping.offset
+    place = None if own is None else own.place
+    shown = place is not None and first < place <= first + query.limit
+    return RowExplanation(given, shown, place, dense, lexical, reasons)
+
+
+def _ranking(
+    query: Query,
+    candidates: Sequence[Candidate],
+    own: Candidate | None,
+    dense: Lane | None,
+    lexical: Lane | None,
+) -> Iterator[Reason]:
+    """Why a row that may be shown is not."""
+    if own is not None:
+        yield from _in_window(query, candidates, own)
+        return
+    if query.mode == "dense" and dense is None:
+        yield Reason("no_vector", "its passages have no vectors yet")
+        return
+    if query.mode == "lexical" and lexical is None:
+        yield Reason("no_word", "it has none of the question's words")
+        return
+    depth = query.candidates
+    if dense is not None and dense.rank is not None and dense.rank <= depth:
+        yield Reason(
+            "not_found_by_index",
+            f"it is the {dense.rank}. by meaning, but the approximate index did not find it: raise "
+            "SearchTuning(oversample=…) or ef_search",
+            {"dense_rank": dense.rank},
+        )
+        return
+    ranks = {
+        "dense_rank": None if dense is None else dense.rank,
+        "lexical_rank": None if lexical is None else lexical.rank,
+    }
+    said = []
+    if query.uses_dense:
+        said.append("it has no vector" if dense is None else f"the {dense.rank}. by meaning")
+    if query.uses_lexical:
+        said.append("no word matches" if lexical is None else f"the {lexical.rank}. by words")
+    yield Reason(
+        "outside_window",
+        f"it is not among the candidates, {depth} of each lane: {', '.join(said)}; "
+        "SearchTuning(candidates=…) widens the window",
+        {"candidates": depth, **ranks},
+    )
+
+
+def _in_window(query: Query, candidates: Sequence[Candidate], own: Candidate) -> Iterator[Reason]:
+    first = query.shaping.offset
+    last = first + query.limit
+    if own.place is None or own.shown_score is None:
+        yield Reason(
+            "shaped_away",
+            f"it is among the candidates with score {own.score:.4f}, but the search's thresholds, "
+            "groups or page leave it out",
+            {"score": own.score, "similarity": own.dense.value},
+        )
+    elif own.place <= first:
+        yield Reason("earlier_page", f"it is on an earlier page, in place {own.place}")
+    elif own.place > last:
+        cut = next(one.shown_score for one in candidates if one.place == last)
+        yield Reason(
+            "below_cut",
+            f"it is in place {own.place} with score {own.shown_score:.4f}; the last that is shown, "
+            f"in place {last}, has {cut:.4f}",
+            {"place": own.place, "score": own.shown_score, "last_score": cut},
+        )
+
+
+def _is_searchable(session: Session, target: Target, key: Key) -> bool:
+    own = key.matches(target.key_of(target.chunk))
+    return bool(session.execute(select(exists(select(1).where(own)))).scalar_one())

@@ -1,0 +1,133 @@
+"""A tiny cross-encoder trained here, and a rerank server on the loopback interface."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+WORDS = (
+    "amber birch cedar delta ember flint grove heath ivory jetty karst larch mango nettle olive "
+    "pearl quartz raven slate thorn umber velvet willow yarrow zinc"
+).split()
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def train_cross_encoder(folder: Path) -> Path:
+    """A BERT of two small layers that learnt, in seconds, whether a passage has the query's word.
+
+    It starts from random weights and a vocabulary of ``WORDS``: nothing is downloaded.
+    """
+    import torch
+    from sentence_transformers import CrossEncoder
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    untrained = folder / "untrained"
+    untrained.mkdir()
+    (untrained / "vocab.txt").write_text("\n".join([*SPECIAL, *WORDS]))
+    torch.manual_seed(5)
+    BertTokenizerFast(vocab=str(untrained / "vocab.txt")).save_pretrained(untrained)
+    BertForSequenceClassification(
+        BertConfig(
+            vocab_size=len(SPECIAL) + len(WORDS),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=64,
+            num_labels=1,
+        )
+    ).save_pretrained(untrained)
+    encoder = CrossEncoder(str(untrained), device="cpu")
+    _fit(encoder)
+    trained = folder / "trained"
+    encoder.save_pretrained(str(trained))
+    return trained
+
+
+def _fit(encoder: Any, steps: int = 350, size: int = 64) -> None:
+    import torch
+
+    model, tokenizer = encoder.model, encoder.tokenizer
+    draw = random.Random(11)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    model.train()
+    for _ in range(steps):
+        queries, passages, answers = [], [], []
+        for place in range(size):
+            passage = draw.sample(WORDS, 4)
+            right = place % 2 == 0
+            others = [word for word in WORDS if word not in passage]
+            queries.append(draw.choice(passage if right else others))
+            passages.append(" ".join(passage))
+            answers.append(float(right))
+        pairs = tokenizer(queries, passages, padding=True, return_tensors="pt")
+        scores = model(**pairs).logits.squeeze(-1)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, torch.tensor(answers))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval()
+
+
+@dataclass
+class RerankServer:
+    """What it was asked, and what it answers: a body, or a status and a body, or nothing."""
+
+    url: str = ""
+    answer: Callable[[dict[str, Any]], Any] = lambda asked: {
+        "results": [
+            {"index": place, "relevance_score": float(len(passage))}
+            for place, passage in enumerate(asked["documents"])
+        ]
+    }
+    delay: float = 0.0
+    paths: list[str] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
+    payloads: list[dict[str, Any]] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def serving_reranks() -> Iterator[RerankServer]:
+    """A server for the length of a block."""
+    asked = RerankServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.paths.append(self.path)
+            asked.authorizations.append(self.headers["Authorization"])
+            asked.payloads.append(payload)
+            time.sleep(asked.delay)
+            answer = asked.answer(payload)
+            status, body = answer if isinstance(answer, tuple) else (200, answer)
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            with contextlib.suppress(OSError):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        asked.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield asked
+        finally:
+            server.shutdown()
+            thread.join()
