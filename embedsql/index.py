@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Select, and_, not_
 from sqlalchemy.orm import Session
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 
 from embedsql.embedders import Embedder, EmbedderOptions, load_embedder
 from embedsql.embedders.query_vectors import QueryVectors
@@ -241,7 +241,7 @@ class SemanticIndex:
 
     def facets(
         self,
-        column: ColumnElement[Any],
+        column: SQLColumnExpression[Any],
         text: str | None = None,
         *,
         vector: Sequence[float] | Any | None = None,
