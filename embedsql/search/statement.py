@@ -46,13 +46,14 @@ def facet_statement(target: Target, query: Query, column: SQLColumnExpression[An
     """
     rows, _ = shaped_rows(target, query, ranked_rows(target, query))
     count = func.count().label("count")
-    return (
+    statement: Select[Any] = (
         select(column.label("value"), count)
         .select_from(target.source.entity)
         .join(rows, target.is_row_of(rows))
         .group_by(column)
         .order_by(count.desc(), column)
     )
+    return statement
 
 
 def _hit_columns(target: Target, query: Query, rows: CTE) -> list[ColumnElement[Any]]:

@@ -129,7 +129,8 @@ def _scores(
 
 def _int8(vectors: Matrix) -> Matrix:
     unit = np.abs(vectors).max(axis=1, keepdims=True) / 127
-    return (np.rint(vectors / np.where(unit == 0, 1, unit)) * unit).astype(np.float32)
+    decoded: Matrix = np.rint(vectors / np.where(unit == 0, 1, unit)) * unit
+    return decoded.astype(np.float32)
 
 
 def _unit(vectors: Matrix) -> Matrix:
