@@ -27,11 +27,8 @@ def train_cross_encoder(folder: Path) -> Path:
     """
     import torch
     from sentence_transformers import CrossEncoder
-    from transformers import (
-        BertConfig,
-        BertForSequenceClassification,
-        BertTokenizerFast,  # type: ignore[attr-defined]
-    )
+    from transformers import BertConfig, BertForSequenceClassification
+    from transformers.models.bert import BertTokenizerFast  # type: ignore[attr-defined]
 
     untrained = folder / "untrained"
     untrained.mkdir()

@@ -46,8 +46,9 @@ def facet_statement(target: Target, query: Query, column: SQLColumnExpression[An
     """
     rows, _ = shaped_rows(target, query, ranked_rows(target, query))
     count = func.count().label("count")
+    columns: list[Any] = [column.label("value"), count]
     statement: Select[Any] = (
-        select(column.label("value"), count)
+        select(*columns)
         .select_from(target.source.entity)
         .join(rows, target.is_row_of(rows))
         .group_by(column)

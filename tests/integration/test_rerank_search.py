@@ -73,7 +73,7 @@ def articles(connection: psycopg.Connection, database: str) -> str:
 @pytest.fixture
 def misled() -> Sequence[float]:
     """A question's vector that points to the first article."""
-    return article_search.query_vector(VECTOR_OF).tolist()
+    return list(article_search.query_vector(VECTOR_OF))
 
 
 def ids(found: Any) -> list[int]:
