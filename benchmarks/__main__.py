@@ -23,6 +23,7 @@ BENCHMARKS = (
     "quantization",
     "deferred_index",
     "wal",
+    "bm25",
     "sql_function",
 )
 

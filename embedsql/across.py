@@ -31,13 +31,13 @@ def search_across(
         mode: See ``SemanticIndex.search``.
 
     Returns:
-        A ``Select`` of ``(index, key, score, similarity, bm25, snippet)``; the key as JSON, a
+        A ``Select`` of ``(index_name, key, score, similarity, bm25, snippet)``; the key as JSON, a
         scalar or an object.
     """
     if not indexes:
         raise QueryError("search_across needs an index")
     found = union_all(*(_part(index, text, limit, mode) for index in indexes)).subquery("found")
-    order = [found.c.score.desc(), found.c.index, cast(found.c.key, Text)]
+    order = [found.c.score.desc(), found.c.index_name, cast(found.c.key, Text)]
     return select(*found.c).order_by(*order).limit(limit)
 
 
@@ -62,7 +62,7 @@ def _part(index: SemanticIndex, text: str, limit: int, mode: Mode) -> PartSelect
         pairs = [part for name in names for part in (literal(name, Text), rows.c[name])]
         key = func.jsonb_build_object(*pairs)
     return select(
-        literal(index.name, Text).label("index"),
+        literal(index.name, Text).label("index_name"),
         cast(key, JSONB).label("key"),
         rows.c.score,
         rows.c.similarity,

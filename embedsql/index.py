@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
+import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Select, and_, not_
 from sqlalchemy.orm import Session
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 
 from embedsql.embedders import Embedder, EmbedderOptions, load_embedder
 from embedsql.embedders.query_vectors import QueryVectors
@@ -239,7 +241,7 @@ class SemanticIndex:
 
     def facets(
         self,
-        column: ColumnElement[Any],
+        column: SQLColumnExpression[Any],
         text: str | None = None,
         *,
         vector: Sequence[float] | Any | None = None,
@@ -302,7 +304,7 @@ class SemanticIndex:
         )
         return search_statement(target, query)
 
-    def query_vector(self, text: str) -> Sequence[float]:
+    def query_vector(self, text: str) -> npt.NDArray[np.float32]:
         """A question as a vector of the index's space, as ``search`` takes it."""
         asked = Query(text=text, mode="lexical")
         return self._query_vectors.of(meant_text(asked.text or ""))

@@ -27,7 +27,8 @@ def train_cross_encoder(folder: Path) -> Path:
     """
     import torch
     from sentence_transformers import CrossEncoder
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+    from transformers import BertConfig, BertForSequenceClassification
+    from transformers.models.bert import BertTokenizerFast  # type: ignore[attr-defined]
 
     untrained = folder / "untrained"
     untrained.mkdir()
@@ -42,7 +43,7 @@ def train_cross_encoder(folder: Path) -> Path:
             num_attention_heads=2,
             intermediate_size=64,
             max_position_embeddings=64,
-            num_labels=1,
+            num_labels=1,  # type: ignore[call-arg]
         )
     ).save_pretrained(untrained)
     encoder = CrossEncoder(str(untrained), device="cpu")
@@ -71,7 +72,7 @@ def _fit(encoder: Any, steps: int = 350, size: int = 64) -> None:
         pairs = tokenizer(queries, passages, padding=True, return_tensors="pt")
         scores = model(**pairs).logits.squeeze(-1)
         loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, torch.tensor(answers))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
     model.eval()

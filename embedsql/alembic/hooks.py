@@ -12,6 +12,7 @@ from alembic.operations import Operations
 
 from embedsql.alembic import implementations, rendering
 from embedsql.alembic.compare import OPTION, compare_semantic_indexes
+from embedsql.alembic.generations import register_generations
 from embedsql.alembic.operations import (
     ChangeSemanticIndexOp,
     CreateSemanticIndexOp,
@@ -57,6 +58,7 @@ def register_operations() -> None:
     for operation, method, run in _ON_AN_INDEX:
         _register(operation, operation.verb, method, run)
         renderers.dispatch_for(operation)(rendering.render_semantic_index)
+    register_generations()
     _register_comparator()
 
 

@@ -44,8 +44,9 @@ def examine_queue(
     waiting = sql.SQL(_WAITING).format(log=slots.log, chunk=slots.chunk)
     row = connection.execute(waiting, {"index": index.index_id}).fetchone()
     assert row is not None
-    yield from _waits(name, *row[:2], limits)
-    if row[2]:
+    seconds, workers, space_unknown = row
+    yield from _waits(name, seconds, workers, limits)
+    if space_unknown:
         yield Finding(
             "warning",
             "the space of the stored vectors is not known, so that a query embedded by another "

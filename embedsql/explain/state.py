@@ -88,7 +88,7 @@ def state_of(subject: Subject, key: Key) -> RowState:
         source_of_key=slots.key_match("s", "k"),
         key_json=sql.SQL("(SELECT {} FROM asked)").format(slots.key_json),
     )
-    return RowState(lines[0] if lines else None)
+    return RowState(dict(lines[0]) if lines else None)
 
 
 def _waiting(found: Mapping[str, Any]) -> Iterator[Reason]:

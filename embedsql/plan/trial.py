@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from embedsql import ddl, sqlfile
+from embedsql.installation import installed_version
 from embedsql.plan.sample import Sample, SampledChunk
 from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
@@ -53,7 +54,8 @@ def measure(connection: psycopg.Connection, spec: IndexSpec, sample: Sample) -> 
     with connection.transaction(force_rollback=True):
         for statement in ddl.chunk_statements(spec, table):
             connection.execute(statement.encode())
-        connection.execute(_insert(spec, table), _values(spec, chunks))
+        insert = _insert(spec, table, installed=installed_version(connection) > 0)
+        connection.execute(insert, _values(spec, chunks))
         key_size = sql.SQL(" + ").join(
             sql.SQL("pg_column_size({})").format(sqlfile.identifier(name))
             for name in Slots(spec).own_key
@@ -66,7 +68,7 @@ def measure(connection: psycopg.Connection, spec: IndexSpec, sample: Sample) -> 
     return TrialSizes(*row)
 
 
-def _insert(spec: IndexSpec, table: sql.Identifier) -> sql.Composed:
+def _insert(spec: IndexSpec, table: sql.Identifier, *, installed: bool) -> sql.Composed:
     slots = Slots(spec)
     columns, values = _vector(spec)
     texts = [f"text_{name}" for name in slots.own_key]
@@ -83,10 +85,23 @@ def _insert(spec: IndexSpec, table: sql.Identifier) -> sql.Composed:
         key_arrays=sqlfile.comma(
             sql.SQL("{}::text[]").format(sql.Placeholder(name)) for name in slots.own_key
         ),
-        lexemes=slots.lexemes_expression,
+        lexemes=_lexemes(spec, installed=installed),
         vector_columns=sqlfile.raw(columns),
         vector_values=sqlfile.raw(values),
     )
+
+
+def _lexemes(spec: IndexSpec, *, installed: bool) -> sql.Composed:
+    """Of a chunk; without those of identifiers where the function that knows them is missing."""
+    if spec.lexical is None:
+        return sql.Composed([sql.SQL("NULL::tsvector")])
+    called = (
+        "embedsql.chunk_lexemes({}::regconfig, k.heading, k.chunk, 0)"
+        if installed
+        else "to_tsvector({}::regconfig, concat_ws(' ', k.heading, k.chunk))"
+    )
+    configuration = sqlfile.literal('"' + spec.lexical.replace('"', '""') + '"')
+    return sql.SQL(called).format(configuration)
 
 
 def _vector(spec: IndexSpec) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, TypedDict
 
 from sqlalchemy import Double, cast, extract, func, literal
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 
 from embedsql.errors import QueryError
 
@@ -27,8 +27,8 @@ class ShapingOptions(TypedDict, total=False):
     min_similarity: float | None
     min_score: float | None
     autocut: bool
-    boosts: Sequence[ColumnElement[Any]]
-    group_by: ColumnElement[Any] | None
+    boosts: Sequence[SQLColumnExpression[Any]]
+    group_by: SQLColumnExpression[Any] | None
     per_group: int
     diversity: float
     highlight: bool
@@ -60,8 +60,8 @@ class Shaping:
     min_similarity: float | None = None
     min_score: float | None = None
     autocut: bool = False
-    boosts: Sequence[ColumnElement[Any]] = ()
-    group_by: ColumnElement[Any] | None = None
+    boosts: Sequence[SQLColumnExpression[Any]] = ()
+    group_by: SQLColumnExpression[Any] | None = None
     per_group: int = 1
     diversity: float = 0.0
     highlight: bool = False
@@ -95,7 +95,7 @@ class Shaping:
 
 
 def recency(
-    column: ColumnElement[Any], *, half_life: timedelta, weight: float = 1.0
+    column: SQLColumnExpression[Any], *, half_life: timedelta, weight: float = 1.0
 ) -> ColumnElement[float]:
     """A boost that is ``weight`` for now, and half of it for each ``half_life`` of age.
 

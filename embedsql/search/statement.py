@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import CTE, Select, Table, and_, func, select
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 
 from embedsql.search.fusion import ranked_rows
 from embedsql.search.hit import HitBundle
@@ -38,7 +38,7 @@ def search_statement(target: Target, query: Query) -> Select[Any]:
     return statement.offset(query.shaping.offset) if query.shaping.offset else statement
 
 
-def facet_statement(target: Target, query: Query, column: ColumnElement[Any]) -> Select[Any]:
+def facet_statement(target: Target, query: Query, column: SQLColumnExpression[Any]) -> Select[Any]:
     """How often each value of a column of the source comes among the candidates; most first.
 
     Returns:
@@ -46,13 +46,15 @@ def facet_statement(target: Target, query: Query, column: ColumnElement[Any]) ->
     """
     rows, _ = shaped_rows(target, query, ranked_rows(target, query))
     count = func.count().label("count")
-    return (
-        select(column.label("value"), count)
+    columns: list[Any] = [column.label("value"), count]
+    statement: Select[Any] = (
+        select(*columns)
         .select_from(target.source.entity)
         .join(rows, target.is_row_of(rows))
         .group_by(column)
         .order_by(count.desc(), column)
     )
+    return statement
 
 
 def _hit_columns(target: Target, query: Query, rows: CTE) -> list[ColumnElement[Any]]:

@@ -35,7 +35,7 @@ def shaped_rows(target: Target, query: Query, ranked: CTE) -> tuple[CTE, list[An
 
 
 def _boosted(target: Target, query: Query, rows: CTE) -> CTE:
-    score = rows.c.score
+    score: ColumnElement[Any] = rows.c.score
     for boost in query.shaping.boosts:
         score = score + func.coalesce(cast(boost, Double), 0.0)
     others = [column for column in rows.c if column.name != "score"]

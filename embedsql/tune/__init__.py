@@ -14,6 +14,7 @@ from embedsql.evaluate import JudgedQuery
 from embedsql.registered import RegisteredSearch
 from embedsql.registry import RegisteredIndex, find_index
 from embedsql.search import SearchTuning
+from embedsql.search.words import meant_text
 from embedsql.slots import Slots
 from embedsql.tune.fusion import LearntWeight, learn_weight, with_weight
 from embedsql.tune.probes import ExactSearch, Probe, stored_probes
@@ -109,7 +110,8 @@ def tune(
         raise ConfigurationError(
             f"{name} holds {len(pool)} vectors: fill it first, embedsql worker"
         )
-    vectors = search.embedder.embed_queries([query.text for query in judged]) if judged else None
+    texts = [meant_text(query.text) for query in judged]
+    vectors = search.embedder.embed_queries(texts) if judged else None
     probes = pool[:sample] if vectors is None else [Probe(one) for one in vectors[:sample]]
     settings = settings_for(index.spec, search.tuning)
     exact = ExactSearch(connection, index)
@@ -121,7 +123,8 @@ def tune(
     if best is not None:
         verified = Measured(best.tuning, best.work)
         measure(search, exact, judged_by, [verified], metric)
-    fusion, proposal = None, best and best.tuning
+    fusion: LearntWeight | None = None
+    proposal = None if best is None else best.tuning
     if vectors is not None and index.spec.lexical is not None:
         fusion = learn_weight(search, judged, vectors, proposal or search.tuning)
         if proposal is not None and fusion.weight is not None:
@@ -132,8 +135,8 @@ def tune(
         index_bytes=_size(connection, index),
         settings=settings,
         proposal=proposal,
-        recall=verified and verified.recall,
-        p50=verified and verified.p50,
+        recall=None if verified is None else verified.recall,
+        p50=None if verified is None else verified.p50,
         variants=predict_variants(index.spec, pool, probes, count, target),
         fusion=fusion,
     )

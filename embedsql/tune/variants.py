@@ -100,7 +100,7 @@ def _recall(
         np.put_along_axis(best, candidates, np.take_along_axis(stored, candidates, axis=1), axis=1)
     found = _top(best, K)
     agreed = [len(np.intersect1d(one, other)) for one, other in zip(found, truth, strict=True)]
-    return float(np.mean(agreed)) / truth.shape[1]
+    return float(np.mean(agreed) / truth.shape[1])
 
 
 def _rough(
@@ -110,7 +110,8 @@ def _rough(
         return _scores(form, vectors, asked, hidden)
     # equal bits less unequal ones: the Hamming distance, upside down
     signs, asked_signs = (np.where(one > 0, 1, -1).astype(np.float32) for one in (vectors, asked))
-    return np.where(hidden, -np.inf, asked_signs @ signs.T)
+    agreeing: Matrix = np.where(hidden, -np.inf, asked_signs @ signs.T)
+    return agreeing
 
 
 def _scores(
@@ -122,12 +123,14 @@ def _scores(
     scores = asked @ vectors.T
     if form.metric == "l2":
         scores = 2 * scores - (vectors**2).sum(axis=1)
-    return np.where(hidden, -np.inf, scores)
+    shown: Matrix = np.where(hidden, -np.inf, scores)
+    return shown
 
 
 def _int8(vectors: Matrix) -> Matrix:
     unit = np.abs(vectors).max(axis=1, keepdims=True) / 127
-    return (np.rint(vectors / np.where(unit == 0, 1, unit)) * unit).astype(np.float32)
+    decoded: Matrix = np.rint(vectors / np.where(unit == 0, 1, unit)) * unit
+    return decoded.astype(np.float32)
 
 
 def _unit(vectors: Matrix) -> Matrix:

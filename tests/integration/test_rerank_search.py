@@ -73,8 +73,7 @@ def articles(connection: psycopg.Connection, database: str) -> str:
 @pytest.fixture
 def misled() -> Sequence[float]:
     """A question's vector that points to the first article."""
-    vector: Sequence[float] = article_search.query_vector(VECTOR_OF)
-    return vector
+    return list(article_search.query_vector(VECTOR_OF))
 
 
 def ids(found: Any) -> list[int]:

@@ -12,10 +12,10 @@ from alembic.operations import Operations
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
-from embedsql.alembic_reembed import (
+from embedsql.alembic import register_operations
+from embedsql.alembic.generations import (
     ReembedSemanticIndexOp,
     SwitchSemanticIndexOp,
-    register_operations,
 )
 from embedsql.registry import find_generations, find_index
 from tests.factories import add_index, create_article_table, drain, verify_all

@@ -1,4 +1,4 @@
-"""Alembic operations for a model change, beside those of ``embedsql.alembic``.
+"""Operations for a model change.
 
 In a revision, with the new declaration as a literal::
 
@@ -23,8 +23,10 @@ from typing import Any
 from alembic.operations import MigrateOperation, Operations
 
 from embedsql import ddl
+from embedsql.alembic.running import run
 from embedsql.naming import ObjectNames
 from embedsql.spec import IndexSpec, KeyColumn
+from embedsql.sqlsearch import function_statements
 
 
 class _GenerationOp(MigrateOperation):
@@ -119,17 +121,15 @@ class SwitchSemanticIndexOp(_GenerationOp):
         )
 
 
-def register_operations() -> None:
-    """Teach ``op`` the operations above. Once is enough; again does no harm."""
-    if hasattr(Operations, "reembed_semantic_index"):
-        return
-    for operation, name, run in (
+def register_generations() -> None:
+    """Teach ``op`` the operations above."""
+    for operation, name, made_by in (
         (ReembedSemanticIndexOp, "reembed_semantic_index", _make),
         (AbandonGenerationOp, "abandon_semantic_index_generation", _abandon),
         (SwitchSemanticIndexOp, "switch_semantic_index", _switch),
     ):
         Operations.register_operation(name, "invoke")(operation)
-        Operations.implementation_for(operation)(run)
+        Operations.implementation_for(operation)(made_by)
 
 
 def _make(operations: Operations, operation: ReembedSemanticIndexOp) -> None:
@@ -139,27 +139,17 @@ def _make(operations: Operations, operation: ReembedSemanticIndexOp) -> None:
         partitioned=operation.partitioned,
         like=ObjectNames(operation.spec.name, operation.before),
     )
-    _run(operations, statements)
+    run(operations, statements)
 
 
 def _abandon(operations: Operations, operation: AbandonGenerationOp) -> None:
     spec, names = operation.spec, operation.names
     statements = ddl.drop_trigger_statements(spec, names)
-    _run(operations, statements + ddl.drop_generation_statements(spec, names))
+    run(operations, statements + ddl.drop_generation_statements(spec, names))
 
 
 def _switch(operations: Operations, operation: SwitchSemanticIndexOp) -> None:
     spec, names = operation.spec, operation.names
     statements = [ddl.require_ready_statement(spec, names)]
-    _run(operations, statements + ddl.switch_statements(spec, names, in_place=False))
-
-
-def _run(operations: Operations, statements: Sequence[str]) -> None:
-    """Run or print statements as they are: no bind parameters, no percent signs to double."""
-    for statement in statements:
-        if operations.migration_context.as_sql:
-            operations.migration_context.impl.static_output(statement + "\n")
-        else:
-            operations.get_bind().exec_driver_sql(
-                statement, execution_options={"no_parameters": True}
-            )
+    statements += ddl.switch_statements(spec, names, in_place=False)
+    run(operations, statements + function_statements(spec))
