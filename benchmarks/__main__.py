@@ -23,6 +23,8 @@ BENCHMARKS = (
     "quantization",
     "deferred_index",
     "wal",
+    "complete",
+    "search_cost",
     "bm25",
     "sql_function",
 )
