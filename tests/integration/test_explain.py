@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,7 +15,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from embedsql import QueryError, SearchTuning, SemanticIndex, TextRejectedError
 from embedsql.explain import Explanation, Reason, RowExplanation
 from embedsql.grants import grant_statements
+from embedsql.reembed import ModelChange
 from embedsql.registry import RegisteredIndex
+from embedsql.worker import WorkerOptions
 from tests.factories import (
     HandWorker,
     RecordingEmbedder,
@@ -495,6 +498,32 @@ def test_keys_of_several_columns_are_tuples_or_mappings(
     assert [term.term for term in found.hits[0].terms] == ["amber"]
     with pytest.raises(QueryError, match="day, place"):
         index.explain(session, "amber", key=("2024-02-29",))
+
+
+def test_the_queue_of_the_generation_that_serves_is_looked_into(
+    connection: psycopg.Connection, index: RegisteredIndex, database: str, session: Session
+) -> None:
+    with ModelChange(database, "article_search", WorkerOptions()) as change:
+        change.begin(replace(index.spec, model="hash:96", dimensions=96))
+        change.fill()
+        change.compare()
+        change.switch()
+    insert(connection, "amber one")
+    after = SemanticIndex(
+        "article_search", Article, text=("title", "body"), model="hash:96", dimensions=96
+    )
+
+    waiting = after.explain(session, "amber birch cedar", key=6)
+    session.rollback()
+    connection.execute("DELETE FROM embedsql.article_search_log_2")
+    unlogged = after.explain(session, "amber birch cedar", key=6)
+
+    assert waiting.row is not None
+    assert [reason.code for reason in waiting.row.reasons] == ["queued"]
+    assert waiting.hits[0].key == 1
+    assert {term.term for term in waiting.hits[0].terms} == {"amber", "birch", "cedar"}
+    assert unlogged.row is not None
+    assert [reason.code for reason in unlogged.row.reasons] == ["missing"]
 
 
 def test_explaining_writes_nothing(
