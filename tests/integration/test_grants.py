@@ -121,6 +121,8 @@ def search_everything(conninfo: str) -> None:
                     rows = session.execute(ARTICLE_SEARCH.search(words, mode=mode)).all()
                     assert rows[0].id == 1
                     assert rows[0].hit.snippet == "amber"
+            marked = session.execute(ARTICLE_SEARCH.search("amber", highlight=True)).all()
+            assert marked[0].hit.highlight == "<mark>amber</mark>"
             view = "SELECT id, chunk FROM public.article_search ORDER BY id"
             assert session.connection().exec_driver_sql(view).all()[0] == (1, "amber")
             function = "SELECT id FROM public.article_search('amber', mode => 'lexical')"
