@@ -11,6 +11,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -125,7 +126,7 @@ def measure(
         sides: dict[str, list[Callable[[], Any]]] = {
             "layer": [by_layer(text) for text in words],
             "by_hand": [by_hand(connection, text) for text in words],
-            "building": [lambda text=text: SEARCH.search(text) for text in words],
+            "building": [partial(SEARCH.search, text) for text in words],
             "dense": [by_layer(text, "dense") for text in words],
             "lexical": [by_layer(text, "lexical") for text in words],
             "hybrid": [by_layer(text) for text in words],
