@@ -37,7 +37,7 @@ class SearchTuning:
             that of two chunks taken at random, plus the saturated BM25 score; it depends on the row
             alone. ``rrf``: reciprocal ranks. ``convex``: both scores stretched to 0 to 1.
         rrf_k: The constant of reciprocal rank fusion. Defaults to 60.
-        saturation: The BM25 score that counts half, in the calibrated fusion. Defaults to 20.
+        saturation: The BM25 score that counts half, in the calibrated fusion. Defaults to 40.
         dense_weight: Weight of the dense lane in the fusion. Defaults to 1.
         lexical_weight: Weight of the lexical lane. ``None``: 4 in the calibrated fusion, else 1.
     """
@@ -48,7 +48,7 @@ class SearchTuning:
     probes: int = 20
     fusion: Fusion = "calibrated"
     rrf_k: int = 60
-    saturation: float = 20.0
+    saturation: float = 40.0
     dense_weight: float = 1.0
     lexical_weight: float | None = None
 

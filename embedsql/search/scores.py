@@ -16,6 +16,10 @@ from embedsql.naming import SCHEMA
 from embedsql.search.query import Query
 from embedsql.search.target import Target
 
+# A similarity so many deviations above chance is hardly chance: it counts more than in proportion,
+# so that a dense lane that is sure of a row is not outvoted by words.
+STANDING_OUT, BONUS = 2.0, 0.25
+
 # of two chunks taken at random, where an index has not been calibrated yet
 MEAN, DEVIATION = 0.1, 0.1
 
@@ -46,7 +50,8 @@ def lane_shares(
         dense_part, lexical_part = _stretched(rows.c.similarity), _stretched(rows.c.bm25)
     else:
         mean, deviation = calibration(target)
-        dense_part = (rows.c.similarity - mean) / deviation
+        apart = (rows.c.similarity - mean) / deviation
+        dense_part = apart + BONUS * func.power(func.greatest(apart - STANDING_OUT, 0.0), 2)
         lexical_part = rows.c.bm25 / (rows.c.bm25 + cast(tuning.saturation, Double))
     return dense * dense_part, lexical * lexical_part
 

@@ -203,9 +203,9 @@ def test_calibrated_fusion_depends_on_the_row_alone(
         few = SearchTuning(candidates=10)
         fewer = session.execute(article_search.search(query, limit=10, tuning=few)).all()
     for article, hit in rows:
-        assert hit.score == pytest.approx(
-            (hit.similarity - mean) / deviation + 4 * hit.bm25 / (hit.bm25 + 20)
-        )
+        apart = (hit.similarity - mean) / deviation
+        dense = apart + max(apart - 2, 0) ** 2 / 4
+        assert hit.score == pytest.approx(dense + 4 * hit.bm25 / (hit.bm25 + 40))
         if article.id in lanes["dense"]:
             assert hit.similarity == pytest.approx(lanes["dense"][article.id].similarity)
         # what only one lane found has its score of the other all the same
