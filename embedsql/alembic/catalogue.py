@@ -170,7 +170,8 @@ class _Shadow:
         spec = self._spec
         for name in (spec.table, spec.name, self._names.vector_index):
             here, there = _quoted(spec.schema, name), _quoted(self.source, name)
-            statement = statement.replace(_literal(here), _literal(there)).replace(here, there)
+            for spelled in (_escaped, _doubled, str):
+                statement = statement.replace(spelled(here), spelled(there))
         return statement.replace(_quoted(SCHEMA) + ".", _quoted(self.own) + ".")
 
 
@@ -188,5 +189,11 @@ def _quoted(*names: str) -> str:
     return sqlfile.text(sqlfile.identifier(*names))
 
 
-def _literal(value: str) -> str:
-    return sqlfile.text(sqlfile.literal(value))
+def _doubled(name: str) -> str:
+    """A name as it stands in a literal."""
+    return name.replace("'", "''")
+
+
+def _escaped(name: str) -> str:
+    """A name as it stands in a literal whose backslashes escape: ``E'…'``."""
+    return _doubled(name).replace("\\", "\\\\")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,14 @@ ARTICLES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """The declaration is the application's, for good: what one test made of it is not another's."""
+    yield
+    for cached in ("embedder", "_query_vectors"):
+        vars(article_search).pop(cached, None)
+
+
 @pytest.fixture
 def migrated(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("EMBEDSQL_DATABASE_URL", empty_database)
@@ -38,14 +46,14 @@ def migrated(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def hashed(migrated: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def hashed(migrated: str) -> str:
     """The same with the hash embedder, which needs no weights."""
     with connect(migrated) as connection:
         connection.execute(
             "UPDATE embedsql.semantic_index SET declaration = declaration "
             """|| '{"model": "hash:384"}'"""
         )
-    monkeypatch.setitem(vars(article_search), "embedder", HashEmbedder("hash:384"))
+    vars(article_search)["embedder"] = HashEmbedder("hash:384")
     return migrated
 
 
@@ -119,11 +127,9 @@ class Waiting(HashEmbedder):
         return super().embed_queries(texts)
 
 
-def test_other_requests_go_on_while_a_query_is_embedded(
-    hashed: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_requests_go_on_while_a_query_is_embedded(hashed: str) -> None:
     model = Waiting()
-    monkeypatch.setitem(vars(article_search), "embedder", model)
+    vars(article_search)["embedder"] = model
 
     async def both() -> tuple[httpx.Response, httpx.Response]:
         async with client() as opened:

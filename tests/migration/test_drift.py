@@ -121,8 +121,7 @@ def test_an_invalid_index_is_built_again(made: Application, name: str, operation
 def test_another_column_of_our_tables_makes_the_index_anew(made: Application) -> None:
     break_it(
         made,
-        "DROP VIEW article_search, embedsql.article_search_chunk",
-        f"ALTER TABLE {CHUNK} DROP COLUMN embedding, ADD COLUMN embedding vector(3)",
+        f"ALTER TABLE {CHUNK} DROP COLUMN embedding CASCADE, ADD COLUMN embedding vector(3)",
     )
     assert operations_in(made.revise()) == ["drop_semantic_index", "create_semantic_index"]
     made.upgrade()

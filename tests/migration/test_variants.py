@@ -39,7 +39,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "simple": {"lexical": "simple"},
     "language by row": {"text": "body", "lexical_column": "title"},
     "heading weight": {"heading_weight": 1.5},
-    "lexical hnsw": {"lexical_index": "hnsw"},
     "template": {"template": "{title}: it's 100 % {chunk} \\ $embedsql$ :colon"},
     "chunked": {"chunking": Chunking(tokens=64, overlap=8, markdown=True)},
     "whole": {"chunking": None},
