@@ -14,6 +14,7 @@ from embedsql.registry import RegisteredIndex
 from embedsql.vector_index import BuildState, ensure_vector_index
 
 LOOK_SECONDS = 60.0
+BUSY_SECONDS = 1.0  # so long a look waits for a moment in which nothing is in hand
 
 
 class _Look(NamedTuple):
@@ -43,6 +44,7 @@ class IndexBuilder:
         self._woken = woken
         self._connection: psycopg.Connection | None = None
         self._looks: dict[int, _Look] = {}
+        self._wanted: dict[int, float] = {}  # since when, where rows were in hand
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedsql-builder")
 
     def __enter__(self) -> IndexBuilder:
@@ -55,13 +57,15 @@ class IndexBuilder:
             self._connection.cancel_safe()
         self._thread.shutdown()
 
-    def look(self, index: RegisteredIndex, written: int) -> None:
+    def look(self, index: RegisteredIndex, written: int, *, busy: bool) -> None:
         """Have the index built if it is not there; asked again within a minute, do nothing.
 
         Args:
             index: The index.
             written: Rows that were written so far. An index that waits for rows is looked at again
                 after more of them.
+            busy: Whether rows of it are in hand: what is sampled and indexed now is not all. On a
+                table that changes all the time it always is, so the look waits for a second only.
 
         Raises:
             psycopg.Error: The look before this one failed.
@@ -74,6 +78,9 @@ class IndexBuilder:
             del self._looks[index.index_id]
             raise error
         now = time.monotonic()
+        if busy and now - self._wanted.setdefault(index.index_id, now) < BUSY_SECONDS:
+            return
+        self._wanted.pop(index.index_id, None)
         if last is None or now - last.at >= LOOK_SECONDS or last.is_outdated(written):
             found = self._thread.submit(self._look, index)
             self._looks[index.index_id] = _Look(now, written, found)

@@ -191,8 +191,8 @@ class Worker:
                 if batch is not None:
                     return self._hand_over(connection, lane, batch, backfill=True)
             return False
-        if not self._leases.batches(lane.change_log):  # else what is sampled and indexed is a part
-            self._builder.look(index, self.report.saved)
+        busy = bool(self._leases.batches(lane.change_log))
+        self._builder.look(index, self.report.saved, busy=busy)
         return False
 
     def _hand_over(

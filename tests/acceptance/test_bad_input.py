@@ -89,7 +89,7 @@ def test_table_without_primary_key_or_a_view_is_refused(
 def test_bad_queries_are_refused(article: Embedsql) -> None:
     article.run(*ADD)
     assert "the query is empty" in refused(article, "search", "article_search", " ")
-    assert "100,000 characters" in refused(article, "search", "article_search", "x" * 100_000)
+    article.run("search", "article_search", "x" * 100_000)
     assert "already" in refused(article, *ADD)
     assert 'column "nope"' in refused(article, "search", "article_search", "x", "--where", "nope")
 
