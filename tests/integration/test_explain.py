@@ -17,6 +17,7 @@ from embedsql.explain import Explanation, Reason, RowExplanation
 from embedsql.grants import grant_statements
 from embedsql.reembed import ModelChange
 from embedsql.registry import RegisteredIndex
+from embedsql.search.scores import BONUS, STANDING_OUT
 from embedsql.worker import WorkerOptions
 from tests.factories import (
     HandWorker,
@@ -130,7 +131,8 @@ def test_a_calibrated_share_is_in_deviations_of_the_calibration(
     assert found.similarity_mean is not None
     assert found.similarity_deviation is not None
     assert hit.dense.value is not None
-    expected = (hit.dense.value - found.similarity_mean) / found.similarity_deviation
+    apart = (hit.dense.value - found.similarity_mean) / found.similarity_deviation
+    expected = apart + BONUS * max(apart - STANDING_OUT, 0) ** 2
     assert hit.dense.share == pytest.approx(expected)
 
 
