@@ -61,7 +61,7 @@ def until_searchable(connection: psycopg.Connection, rows: int, *, live: bool) -
     ensure_vector_index(connection, index)
     seconds = time.perf_counter() - started
     drop_index(connection, index.spec.name)
-    connection.execute('DROP TABLE "full"')
+    connection.execute("DROP TABLE as_full")
     return seconds
 
 

@@ -110,12 +110,13 @@ def measure(
 
 def make(connection: psycopg.Connection, name: str) -> RegisteredIndex:
     """An index of that form, on a table of its own that holds the sample."""
-    table = sql.Identifier(name)
+    named = f"as_{name}"  # a table called as a type cannot be made
+    table = sql.Identifier(named)
     connection.execute(sql.SQL("CREATE TABLE {} (id bigint PRIMARY KEY, body text)").format(table))
-    source = describe_source(connection, name)
+    source = describe_source(connection, named)
     spec = IndexSpec(
-        name=f"{name}_search",
-        table=name,
+        name=f"{named}_search",
+        table=named,
         key=source.key,
         text=("body",),
         model=DEFAULT_MODEL,

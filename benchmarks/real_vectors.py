@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 import psycopg
+from pgvector.psycopg import register_vector
 
 from benchmarks.collections import find_collections
 from embedsql.embedders import load_embedder
@@ -72,6 +73,7 @@ def real_vectors(rows: int) -> RealVectors | None:
 
 def load_sample(connection: psycopg.Connection, real: RealVectors) -> None:
     """The texts and vectors as a table ``sample (id, body, embedding)``; ids from 1."""
+    register_vector(connection)
     connection.execute("CREATE TABLE sample (id bigint, body text, embedding vector(384))")
     for start in range(0, len(real.texts), SLICE):
         end = start + SLICE
