@@ -84,8 +84,11 @@ class ObjectNames:
         return bounded(self.index, f"chunk_{self.generation}_content")
 
     def trigger(self, event: str) -> str:
-        """Trigger on the source table; for ``event`` see ``ddl.EVENTS``."""
-        return bounded(f"embedsql_{self.index}", self._numbered(event))
+        """Trigger on the source table; for ``event`` see ``ddl.EVENTS``.
+
+        An event is one word in it: the bulk inserts of ``x`` are not the inserts of ``x_bulk``.
+        """
+        return bounded(f"embedsql_{self.index}", self._numbered(event.replace("_", "")))
 
     @property
     def inserted_setting(self) -> str:

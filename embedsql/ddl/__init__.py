@@ -238,12 +238,5 @@ def _identity(slots: Slots) -> dict[str, sql.Composable]:
     }
 
 
-def _lexical(slots: Slots) -> list[sql.Composed]:
-    if slots.spec.lexical is None:
-        return []
-    lexeme_index = sqlfile.identifier(slots.names.lexeme_index)
-    return _script("lexical.sql", lexeme_index=lexeme_index, chunk=slots.chunk)
-
-
 def _texts(statements: list[sql.Composed]) -> list[str]:
     return [sqlfile.text(statement) for statement in statements]

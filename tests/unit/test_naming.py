@@ -3,9 +3,8 @@ from __future__ import annotations
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from embedsql.ddl import EVENTS
 from embedsql.naming import MAX_BYTES, ObjectNames, bounded, key_columns
-
-EVENTS = ("insert", "update", "delete", "truncate")
 
 # one, two, three and four bytes a character, and enough of them to reach the limit
 letters = st.sampled_from("ab_1üß漢🎉") | st.characters(
@@ -102,3 +101,10 @@ def test_two_indexes_share_no_name(stem: str, one: str, other: str) -> None:
 
 def test_key_columns_count_from_one() -> None:
     assert key_columns(3) == ["key_1", "key_2", "key_3"]
+
+
+def test_triggers_of_indexes_whose_names_hold_an_event_share_nothing() -> None:
+    longer, shorter = ObjectNames("x_bulk"), ObjectNames("x")
+    assert not {longer.trigger(event) for event in EVENTS} & {
+        shorter.trigger(event) for event in EVENTS
+    }
