@@ -12,6 +12,7 @@ from sqlalchemy.sql import ColumnElement
 
 from embedsql.explain.explanation import Reason
 from embedsql.explain.statement import Key, Subject, run
+from embedsql.search.bound import bound
 from embedsql.search.query import Query
 from embedsql.search.words import asked_words
 
@@ -43,7 +44,7 @@ def failed_conditions(
     target = subject.target
     lines = subject.session.execute(
         select(*(condition.label(f"c{n}") for n, condition in enumerate(query.where)), literal(1))
-        .select_from(target.joined(query))
+        .select_from(target.joined(bound(target, query)))
         .where(key.matches(target.source.key))
     ).all()
     if not lines:
@@ -96,5 +97,5 @@ def _passes(subject: Subject, query: Query, key: Key) -> bool:
     target = subject.target
     own = target.source.key
     rows = select(literal(1)).select_from(target.source.entity)
-    rows = rows.where(key.matches(own), *target.asked_of(own, query))
+    rows = rows.where(key.matches(own), *target.asked_of(own, bound(target, query)))
     return subject.session.execute(rows).first() is not None

@@ -8,12 +8,12 @@ from sqlalchemy import func, select
 
 from embedsql.explain.explanation import Lane
 from embedsql.explain.statement import Key, Subject
+from embedsql.search.bound import BoundQuery
 from embedsql.search.distance import distance, similarity
 from embedsql.search.lexical import bm25, question_of
-from embedsql.search.query import Query
 
 
-def dense_rank(subject: Subject, query: Query, key: Key) -> Lane | None:
+def dense_rank(subject: Subject, query: BoundQuery, key: Key) -> Lane | None:
     """The row's rank by meaning and its similarity; ``None``: it has no vector."""
     target = subject.target
     near = distance(target, query)
@@ -28,7 +28,7 @@ def dense_rank(subject: Subject, query: Query, key: Key) -> Lane | None:
     return None if found is None else Lane(found[0], float(found[1]), None)
 
 
-def lexical_rank(subject: Subject, query: Query, key: Key) -> Lane | None:
+def lexical_rank(subject: Subject, query: BoundQuery, key: Key) -> Lane | None:
     """The row's rank by words and its BM25 score; ``None``: it has none of the words."""
     target = subject.target
     question = question_of(target, query)

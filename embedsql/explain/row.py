@@ -13,6 +13,7 @@ from embedsql.explain.ranks import dense_rank, lexical_rank
 from embedsql.explain.state import state_of
 from embedsql.explain.statement import Key, Subject
 from embedsql.explain.window import Candidate
+from embedsql.search.bound import bound
 from embedsql.search.query import Query
 
 
@@ -38,9 +39,9 @@ def explain_row(
         refused = list(failed_words(subject, query, key))
         reasons += refused
         if query.uses_dense:
-            dense = dense_rank(subject, query, key)
+            dense = dense_rank(subject, bound(subject.target, query), key)
         if query.uses_lexical:
-            lexical = lexical_rank(subject, query, key)
+            lexical = lexical_rank(subject, bound(subject.target, query), key)
         own = next((one for one in candidates if one.asked), None)
         if not refused and not any(reason.code == "filtered" for reason in reasons):
             reasons += _ranking(query, candidates, own, dense, lexical)

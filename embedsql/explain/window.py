@@ -10,6 +10,7 @@ from sqlalchemy import Double, and_, cast, false, func, null, select
 
 from embedsql.explain.explanation import HitExplanation, Lane, Term
 from embedsql.explain.statement import Key, Subject, keys_json, run, shown_key
+from embedsql.search.bound import bound
 from embedsql.search.fusion import ranked_rows
 from embedsql.search.query import Query
 from embedsql.search.target import Target
@@ -45,8 +46,9 @@ class Candidate:
 def candidates_of(subject: Subject, query: Query, key: Key | None = None) -> Sequence[Candidate]:
     """All candidates, as ranked; those left out by shaping last."""
     target = subject.target
-    ranked = ranked_rows(target, query, shares=True)
-    shaped, best_first = shaped_rows(target, query, ranked)
+    asked_for = bound(target, query)
+    ranked = ranked_rows(target, asked_for, shares=True)
+    shaped, best_first = shaped_rows(target, asked_for, ranked)
     order = [*best_first, *target.key_of(shaped)]
     placed = select(
         *target.key_of(shaped),

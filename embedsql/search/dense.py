@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import CTE, Text, func, literal, select, true, union_all
+from sqlalchemy import CTE, Text, cast, func, literal, select, true, union_all
 from sqlalchemy.sql import ColumnElement
 
+from embedsql.search.bound import BoundQuery
 from embedsql.search.collapse import best_chunk
 from embedsql.search.distance import distance, index_distance
-from embedsql.search.query import Query, within
 from embedsql.search.target import Target
 
-MOST_EF_SEARCH = 1000
+LEAST_EF_SEARCH, MOST_EF_SEARCH = 40, 1000
 
 
-def dense_lane(target: Target, query: Query) -> CTE:
+def dense_lane(target: Target, query: BoundQuery) -> CTE:
     """Columns: the key, ``chunk_seq``, ``distance``, ``strategy``, ``rank`` from 1."""
     near = _near_rows(target, query)
     short = select(func.count()).select_from(near).scalar_subquery() < query.needed
@@ -34,11 +34,11 @@ def dense_lane(target: Target, query: Query) -> CTE:
         select(*found.c, func.row_number().over(order_by=order).label("rank"))
         .order_by(*order)
         .limit(query.candidates)
-        .cte("dense")
+        .cte(query.named("dense"))
     )
 
 
-def _near_rows(target: Target, query: Query) -> CTE:
+def _near_rows(target: Target, query: BoundQuery) -> CTE:
     """The approximate index's answer, collapsed to rows."""
     wanted = query.candidates * query.tuning.oversample
     settings = _settings(target, query, wanted)
@@ -52,10 +52,12 @@ def _near_rows(target: Target, query: Query) -> CTE:
         .lateral("near")
     )
     chunks = select(*near.c).select_from(settings).join(near, true()).subquery("near_chunk")
-    return best_chunk(target, chunks, chunks.c.distance, chunks.c.distance).cte("near_row")
+    return best_chunk(target, chunks, chunks.c.distance, chunks.c.distance).cte(
+        query.named("near_row")
+    )
 
 
-def _exact_rows(target: Target, query: Query, *, only_if: ColumnElement[bool]) -> CTE:
+def _exact_rows(target: Target, query: BoundQuery, *, only_if: ColumnElement[bool]) -> CTE:
     """The exact answer; nothing is computed unless ``only_if`` holds."""
     exact = distance(target, query)
     chunks = (
@@ -65,21 +67,22 @@ def _exact_rows(target: Target, query: Query, *, only_if: ColumnElement[bool]) -
     )
     rows = best_chunk(target, chunks, chunks.c.distance, chunks.c.distance).subquery("exact_best")
     order = [rows.c.distance, *target.key_of(rows)]
-    return select(*rows.c).order_by(*order).limit(query.candidates).cte("exact_row")
+    return select(*rows.c).order_by(*order).limit(query.candidates).cte(query.named("exact_row"))
 
 
-def _settings(target: Target, query: Query, candidates: Any) -> CTE:
+def _settings(target: Target, query: BoundQuery, candidates: Any) -> CTE:
     """Settings of this transaction, made inside the statement, so that one ``Select`` is all.
 
     Without them an HNSW scan ends silently after 40 rows, whatever the LIMIT says. The space is
     checked here too: a query embedded by another model is refused.
     """
     chosen = query.tuning.ef_search
-    ef_search = str(chosen) if chosen else within(candidates, 40, MOST_EF_SEARCH)
+    wide = func.least(func.greatest(candidates, LEAST_EF_SEARCH), MOST_EF_SEARCH)
+    ef_search = str(chosen) if chosen else cast(wide, Text)
     return select(
         func.set_config("hnsw.ef_search", ef_search, True).label("ef_search"),
         func.set_config("hnsw.iterative_scan", "relaxed_order", True).label("iterative_scan"),
         func.set_config("ivfflat.probes", str(query.tuning.probes), True).label("probes"),
         func.set_config("ivfflat.iterative_scan", "relaxed_order", True).label("more_probes"),
         func.embedsql.require_space(target.index, query.space, target.generation).label("space"),
-    ).cte("settings")
+    ).cte(query.named("settings"))

@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 from pgvector.sqlalchemy import BIT, HALFVEC, VECTOR
-from sqlalchemy import Double, Text, cast, func, literal
+from sqlalchemy import Double, cast, func
 from sqlalchemy.sql import ColumnElement
 
-from embedsql.search.query import Query
+from embedsql.search.bound import BoundQuery
 from embedsql.search.target import Target
 from embedsql.vectors import OPERATORS, VectorForm
 
 _TYPES = {"vector": VECTOR, "halfvec": HALFVEC, "bit": BIT}
 
 
-def distance(target: Target, query: Query) -> ColumnElement[Any]:
+def distance(target: Target, query: BoundQuery) -> ColumnElement[Any]:
     """By the stored vectors: exact, but for what their type rounds.
 
     The vector goes as text and is cast to the column's own type: another type would cost the
@@ -28,7 +28,7 @@ def distance(target: Target, query: Query) -> ColumnElement[Any]:
     return _compared(column, _given(query, column.type), OPERATORS[target.vectors.metric])
 
 
-def index_distance(target: Target, query: Query) -> ColumnElement[Any]:
+def index_distance(target: Target, query: BoundQuery) -> ColumnElement[Any]:
     """By what is indexed: the first of two stages, or the only one."""
     vectors = target.vectors
     if not vectors.two_stage:
@@ -47,7 +47,9 @@ def similarity(vectors: VectorForm, distance: ColumnElement[Any]) -> ColumnEleme
     return -distance if vectors.metric == "inner_product" else 1 / (1 + distance)
 
 
-def _indexed(vector: ColumnElement[Any], vectors: VectorForm, query: Query) -> ColumnElement[Any]:
+def _indexed(
+    vector: ColumnElement[Any], vectors: VectorForm, query: BoundQuery
+) -> ColumnElement[Any]:
     """What the index holds of a vector; see ``VectorForm.index_expression``."""
     seen = vectors.index_dimensions or query.dimensions
     if vectors.index_dimensions is not None:
@@ -57,10 +59,8 @@ def _indexed(vector: ColumnElement[Any], vectors: VectorForm, query: Query) -> C
     return cast(vector, _TYPES[vectors.indexed_as](seen))
 
 
-def _given(query: Query, kind: Any) -> ColumnElement[Any]:
-    if isinstance(query.vector, ColumnElement):
-        return cast(query.vector, kind)
-    return cast(literal(query.vector_text, Text), kind)
+def _given(query: BoundQuery, kind: Any) -> ColumnElement[Any]:
+    return cast(query.vector, kind)
 
 
 def _compared(

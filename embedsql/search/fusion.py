@@ -7,15 +7,15 @@ from typing import Any
 from sqlalchemy import CTE, Float, Integer, Text, and_, cast, func, null, select, true
 from sqlalchemy.sql import ColumnElement
 
+from embedsql.search.bound import BoundQuery
 from embedsql.search.dense import dense_lane
 from embedsql.search.distance import distance, similarity
 from embedsql.search.lexical import bm25, lexical_lane, question_of
-from embedsql.search.query import Query
 from embedsql.search.scores import lane_shares
 from embedsql.search.target import Target
 
 
-def ranked_rows(target: Target, query: Query, *, shares: bool = False) -> CTE:
+def ranked_rows(target: Target, query: BoundQuery, *, shares: bool = False) -> CTE:
     """The lanes' rows with one score. What a lane does not know of a row is null.
 
     Columns: the key, ``chunk_seq``, ``score``, ``dense_rank``, ``similarity``, ``lexical_rank``,
@@ -23,16 +23,16 @@ def ranked_rows(target: Target, query: Query, *, shares: bool = False) -> CTE:
     ``lexical_share``, whose sum is the score.
     """
     if query.mode == "dense":
-        return _dense_only(target, dense_lane(target, query))
+        return _dense_only(target, query, dense_lane(target, query))
     question = question_of(target, query)
     lexical = lexical_lane(target, query, question)
     if query.mode == "lexical":
-        return _lexical_only(target, lexical)
+        return _lexical_only(target, query, lexical)
     found = _both_lanes(target, query, lexical)
     return _fused(target, query, question, found, shares=shares)
 
 
-def _dense_only(target: Target, dense: CTE) -> CTE:
+def _dense_only(target: Target, query: BoundQuery, dense: CTE) -> CTE:
     near = similarity(target.vectors, dense.c.distance)
     return select(
         *target.key_of(dense),
@@ -43,10 +43,10 @@ def _dense_only(target: Target, dense: CTE) -> CTE:
         cast(null(), Integer).label("lexical_rank"),
         cast(null(), Float).label("bm25"),
         dense.c.strategy,
-    ).cte("ranked")
+    ).cte(query.named("ranked"))
 
 
-def _lexical_only(target: Target, lexical: CTE) -> CTE:
+def _lexical_only(target: Target, query: BoundQuery, lexical: CTE) -> CTE:
     return select(
         *target.key_of(lexical),
         lexical.c.chunk_seq,
@@ -56,10 +56,10 @@ def _lexical_only(target: Target, lexical: CTE) -> CTE:
         lexical.c.rank.label("lexical_rank"),
         lexical.c.score.label("bm25"),
         cast(null(), Text).label("strategy"),
-    ).cte("ranked")
+    ).cte(query.named("ranked"))
 
 
-def _both_lanes(target: Target, query: Query, lexical: CTE) -> CTE:
+def _both_lanes(target: Target, query: BoundQuery, lexical: CTE) -> CTE:
     """Every row that a lane found, with what each lane knows of it."""
     dense = dense_lane(target, query)
     pairs = list(zip(target.key_of(dense), target.key_of(lexical), strict=True))
@@ -79,20 +79,22 @@ def _both_lanes(target: Target, query: Query, lexical: CTE) -> CTE:
         )
         .select_from(dense)
         .join(lexical, and_(*(left == right for left, right in pairs)), full=True)
-        .cte("found")
+        .cte(query.named("found"))
     )
 
 
-def _fused(target: Target, query: Query, question: CTE, found: CTE, *, shares: bool) -> CTE:
+def _fused(target: Target, query: BoundQuery, question: CTE, found: CTE, *, shares: bool) -> CTE:
     known = _completed(target, query, question, found)
     dense, lexical = lane_shares(target, query, known)
     columns = [column for column in known.c if column.name != "strategy"]
     if shares:
         columns += [dense.label("dense_share"), lexical.label("lexical_share")]
-    return select(*columns, (dense + lexical).label("score"), known.c.strategy).cte("ranked")
+    return select(*columns, (dense + lexical).label("score"), known.c.strategy).cte(
+        query.named("ranked")
+    )
 
 
-def _completed(target: Target, query: Query, question: CTE, found: CTE) -> CTE:
+def _completed(target: Target, query: BoundQuery, question: CTE, found: CTE) -> CTE:
     """With the score of the lane that did not find a row: both columns sit in its chunks."""
     chunk = target.chunk
     pairs = zip(target.key_of(chunk), target.key_of(found), strict=True)
@@ -116,5 +118,5 @@ def _completed(target: Target, query: Query, question: CTE, found: CTE) -> CTE:
         )
         .select_from(found)
         .join(other, true())
-        .cte("scored_row")
+        .cte(query.named("scored_row"))
     )

@@ -18,24 +18,22 @@ from sqlalchemy import (
     exists,
     false,
     func,
-    literal,
     select,
     true,
     union_all,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.selectable import FromClause
 
+from embedsql.search.bound import BoundQuery, Expression
 from embedsql.search.collapse import best_chunk
-from embedsql.search.query import Query
 from embedsql.search.target import Target
 
 # chunks that a stage hands on for each row asked for, since several may be of one row
 OVERSAMPLE = 4
 
 
-def question_of(target: Target, query: Query) -> CTE:
+def question_of(target: Target, query: BoundQuery) -> CTE:
     """The query as BM25 asks it: one line, see ``embedsql.bm25_question``.
 
     Raises:
@@ -44,7 +42,7 @@ def question_of(target: Target, query: Query) -> CTE:
     asked = func.embedsql.bm25_question(
         target.index,
         target.configuration(),
-        literal(query.text, Text),
+        query.text,
         _depth(query),
         target.generation,
     ).table_valued(
@@ -59,15 +57,20 @@ def question_of(target: Target, query: Query) -> CTE:
     # Names the source before any chunk is read, so that a search locks tables in the order in
     # which a TRUNCATE of the source does.
     source_first = ~exists(select(1).select_from(target.source.entity).where(false()))
-    return select(*asked.c).where(source_first).cte("question").prefix_with("MATERIALIZED")
+    return (
+        select(*asked.c)
+        .where(source_first)
+        .cte(query.named("question"))
+        .prefix_with("MATERIALIZED")
+    )
 
 
-def lexical_lane(target: Target, query: Query, question: CTE) -> CTE:
+def lexical_lane(target: Target, query: BoundQuery, question: CTE) -> CTE:
     """Columns: the key, ``chunk_seq``, ``score``, ``rank`` from 1."""
     depth = _depth(query)
     most = depth * OVERSAMPLE
     probe = select(question.c.probe).scalar_subquery()
-    probed = _best_matches(target, query, question, probe, most).cte("probed")
+    probed = _best_matches(target, query, question, probe, most).cte(query.named("probed"))
     beyond = (
         select(
             func.embedsql.bm25_beyond(
@@ -78,13 +81,15 @@ def lexical_lane(target: Target, query: Query, question: CTE) -> CTE:
                 func.coalesce(_score_at(target, probed, depth), 0.0),
             ).label("matched")
         )
-        .cte("beyond")
+        .cte(query.named("beyond"))
         .prefix_with("MATERIALIZED")
     )
     matched = select(beyond.c.matched).scalar_subquery()
-    others = _best_matches(target, query, question, matched, most).cte("others")
+    others = _best_matches(target, query, question, matched, most).cte(query.named("others"))
     near = union_all(select(*probed.c), select(*others.c)).subquery("near")
-    rows = best_chunk(target, near, near.c.score.desc(), near.c.score).cte("near_match")
+    rows = best_chunk(target, near, near.c.score.desc(), near.c.score).cte(
+        query.named("near_match")
+    )
     short = _is_short(target, rows, (probed, others), depth, most)
     all_rows = _every_match(target, query, question, only_if=short)
     found = union_all(select(*rows.c).where(~short), select(*all_rows.c).where(short)).subquery(
@@ -95,23 +100,27 @@ def lexical_lane(target: Target, query: Query, question: CTE) -> CTE:
         select(*found.c, func.row_number().over(order_by=order).label("rank"))
         .order_by(*order)
         .limit(depth)
-        .cte("lexical")
+        .cte(query.named("lexical"))
     )
 
 
-def bm25(chunk: FromClause, question: CTE) -> ColumnElement[Any]:
+def bm25(chunk: FromClause, question: CTE) -> Expression:
     """The score of a chunk; 0 where no term matches."""
     weights = select(question.c.weights).scalar_subquery()
     return cast(-chunk.c.terms.op("<#>", return_type=Double())(weights), Double)
 
 
-def _depth(query: Query) -> int:
+def _depth(query: BoundQuery) -> Expression:
     """Rows that the lane is asked for: no more than are shown where it is the only one."""
     return query.candidates if query.uses_dense else query.needed
 
 
 def _best_matches(
-    target: Target, query: Query, question: CTE, matched: ColumnElement[Any], most: int
+    target: Target,
+    query: BoundQuery,
+    question: CTE,
+    matched: Expression,
+    most: Expression,
 ) -> Any:
     """The best chunks that match, of rows that pass the filters.
 
@@ -132,7 +141,7 @@ def _best_matches(
     return select(*matching.c).select_from(matching).join(row, true()).order_by(*best).limit(most)
 
 
-def _score_at(target: Target, chunks: CTE, place: int) -> Any:
+def _score_at(target: Target, chunks: CTE, place: Expression) -> Any:
     """The score of the row at ``place``; null where there are fewer."""
     best = (
         select(func.max(chunks.c.score).label("score"))
@@ -145,8 +154,12 @@ def _score_at(target: Target, chunks: CTE, place: int) -> Any:
 
 
 def _is_short(
-    target: Target, rows: CTE, stages: tuple[CTE, ...], depth: int, most: int
-) -> ColumnElement[bool]:
+    target: Target,
+    rows: CTE,
+    stages: tuple[CTE, ...],
+    depth: Expression,
+    most: Expression,
+) -> Expression:
     """Whether a stage that was cut, since rows have many chunks, may have lost one of the best."""
     cut = []
     for stage in stages:
@@ -155,9 +168,7 @@ def _is_short(
     return func.coalesce(_score_at(target, rows, depth), 0.0) < func.greatest(*cut)
 
 
-def _every_match(
-    target: Target, query: Query, question: CTE, *, only_if: ColumnElement[bool]
-) -> CTE:
+def _every_match(target: Target, query: BoundQuery, question: CTE, *, only_if: Expression) -> CTE:
     """Every chunk that matches, collapsed to rows; nothing is read unless ``only_if`` holds."""
     matched = select(
         func.embedsql.bm25_beyond(question.c.terms, question.c.bounds, 0, question.c.required, 0.0)
@@ -170,4 +181,4 @@ def _every_match(
     )
     rows = best_chunk(target, chunks, chunks.c.score.desc(), chunks.c.score).subquery("every")
     order = [rows.c.score.desc(), *target.key_of(rows)]
-    return select(*rows.c).order_by(*order).limit(_depth(query)).cte("every_match")
+    return select(*rows.c).order_by(*order).limit(_depth(query)).cte(query.named("every_match"))

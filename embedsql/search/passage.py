@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import CTE, Text, case, cast, func, literal, select
+from sqlalchemy import Text, case, cast, func, literal, select
 from sqlalchemy.dialects.postgresql import REGCONFIG, aggregate_order_by
 from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql.selectable import FromClause
 
-from embedsql.search.query import Query
+from embedsql.search.bound import BoundQuery
 from embedsql.search.target import Target
 
 SNIPPET_CHARACTERS = 240
@@ -19,18 +20,18 @@ def snippet(target: Target) -> ColumnElement[Any]:
     return func.left(target.chunk.c.chunk, SNIPPET_CHARACTERS).label("snippet")
 
 
-def highlighted(target: Target, query: Query) -> ColumnElement[Any]:
+def highlighted(target: Target, query: BoundQuery) -> ColumnElement[Any]:
     """The chunk's best fragments as HTML; see ``embedsql.highlight``."""
     plain = cast(literal("simple", Text), REGCONFIG)
     configuration = plain if target.lexical is None else target.configuration()
-    words = literal(query.text, Text)
-    return func.embedsql.highlight(configuration, target.chunk.c.chunk, words).label("highlight")
+    marked = func.embedsql.highlight(configuration, target.chunk.c.chunk, query.text)
+    return marked.label("highlight")
 
 
-def passage(target: Target, query: Query, rows: CTE) -> ColumnElement[Any]:
+def passage(target: Target, query: BoundQuery, rows: FromClause) -> ColumnElement[Any]:
     """The chunk with its neighbours, as they stand in the text: what they share comes once."""
     near = target.chunk.alias("near_chunk")
-    reach = query.shaping.neighbours or 0
+    reach = query.neighbours or 0
     end = near.c.start_offset + func.length(near.c.chunk)
     before = func.lag(end).over(order_by=near.c.chunk_seq)
     pairs = zip(target.key_of(near), target.key_of(rows), strict=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
-from sqlalchemy import Text, cast, func
 from sqlalchemy.sql import ColumnElement
 
 from embedsql.errors import QueryError
@@ -173,19 +172,6 @@ class Query:
     def vector_text(self) -> str:
         """The vector as pgvector reads it."""
         return vector_text(self.vector if self.vector is not None else ())
-
-
-def within(number: Any, least: int, most: int) -> Any:
-    """A number as text, kept between two others.
-
-    Args:
-        number: An ``int``, or an SQL expression where the limit is known to the server only.
-        least: It is at least this.
-        most: And at most this.
-    """
-    if isinstance(number, ColumnElement):
-        return cast(func.least(func.greatest(number, least), most), Text)
-    return str(min(max(number, least), most))
 
 
 def checked_text(text: str) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy import CTE, Double, Integer, Text, cast, column, func, literal, 
 from sqlalchemy.sql import ColumnElement
 
 from embedsql.naming import SCHEMA
-from embedsql.search.query import Query
+from embedsql.search.bound import BoundQuery
 from embedsql.search.target import Target
 
 # A similarity so many deviations above chance is hardly chance: it counts more than in proportion,
@@ -35,7 +35,7 @@ _registry = table(
 
 
 def lane_shares(
-    target: Target, query: Query, rows: CTE
+    target: Target, query: BoundQuery, rows: CTE
 ) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
     """What each lane, dense and lexical, adds to the score of each of ``rows``.
 
@@ -49,7 +49,7 @@ def lane_shares(
     elif tuning.fusion == "convex":
         dense_part, lexical_part = _stretched(rows.c.similarity), _stretched(rows.c.bm25)
     else:
-        mean, deviation = calibration(target)
+        mean, deviation = calibration(target, query.named("calibration"))
         apart = (rows.c.similarity - mean) / deviation
         dense_part = apart + BONUS * func.power(func.greatest(apart - STANDING_OUT, 0.0), 2)
         lexical_part = rows.c.bm25 / (rows.c.bm25 + cast(tuning.saturation, Double))
@@ -66,8 +66,10 @@ def _stretched(value: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.coalesce((value - least) / func.nullif(most - least, 0.0), 0.0)
 
 
-def calibration(target: Target) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    """Mean and deviation of the similarity of two chunks taken at random."""
+def calibration(
+    target: Target, name: str = "calibration"
+) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Mean and deviation of the similarity of two chunks taken at random, from a CTE."""
     read = _registry.c.state == literal("serving", Text)
     if target.generation is not None:
         read = _registry.c.generation == target.generation
@@ -75,5 +77,5 @@ def calibration(target: Target) -> tuple[ColumnElement[Any], ColumnElement[Any]]
         func.coalesce(_registry.c.similarity_mean, MEAN).label("mean"),
         func.coalesce(func.nullif(_registry.c.similarity_deviation, 0.0), DEVIATION).label("dev"),
     ).where(_registry.c.name == literal(target.index, Text), read)
-    scale = known.cte("calibration")
+    scale = known.cte(name)
     return select(scale.c.mean).scalar_subquery(), select(scale.c.dev).scalar_subquery()

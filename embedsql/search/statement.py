@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import CTE, Select, Table, and_, func, select
+from sqlalchemy import Select, Table, and_, func, select
 from sqlalchemy.sql import ColumnElement, SQLColumnExpression
+from sqlalchemy.sql.selectable import FromClause
 
-from embedsql.search.fusion import ranked_rows
+from embedsql.search.bound import BoundQuery, bound
 from embedsql.search.hit import HitBundle
 from embedsql.search.passage import highlighted, passage, snippet
 from embedsql.search.query import Query
+from embedsql.search.ranking import ranking
 from embedsql.search.target import Target
-from embedsql.search.window import shaped_rows
 
 
-def search_statement(target: Target, query: Query) -> Select[Any]:
+def search_statement(target: Target, query: Query | BoundQuery) -> Select[Any]:
     """Rows of the source with their ``Hit``, best first, ties by key.
 
     Returns:
         Lines of ``(entity, hit)`` for a mapped class, of ``(*columns, hit)`` for a ``Table``.
     """
-    rows, best_first = shaped_rows(target, query, ranked_rows(target, query))
+    query = bound(target, query) if isinstance(query, Query) else query
+    rows, best_first = ranking(target, query)
     source, chunk = target.source, target.chunk
     entity = source.table.columns if isinstance(source.entity, Table) else [source.entity]
     hit = HitBundle(*_hit_columns(target, query, rows))
@@ -35,7 +37,7 @@ def search_statement(target: Target, query: Query) -> Select[Any]:
         .order_by(*best_first, *source.key)
         .limit(query.limit)
     )
-    return statement.offset(query.shaping.offset) if query.shaping.offset else statement
+    return statement if query.offset is None else statement.offset(query.offset)
 
 
 def facet_statement(target: Target, query: Query, column: SQLColumnExpression[Any]) -> Select[Any]:
@@ -44,7 +46,7 @@ def facet_statement(target: Target, query: Query, column: SQLColumnExpression[An
     Returns:
         Lines of ``(value, count)``.
     """
-    rows, _ = shaped_rows(target, query, ranked_rows(target, query))
+    rows, _ = ranking(target, bound(target, query))
     count = func.count().label("count")
     columns: list[Any] = [column.label("value"), count]
     statement: Select[Any] = (
@@ -57,7 +59,7 @@ def facet_statement(target: Target, query: Query, column: SQLColumnExpression[An
     return statement
 
 
-def _hit_columns(target: Target, query: Query, rows: CTE) -> list[ColumnElement[Any]]:
+def _hit_columns(target: Target, query: BoundQuery, rows: FromClause) -> list[ColumnElement[Any]]:
     columns: list[ColumnElement[Any]] = [
         rows.c.score,
         rows.c.dense_rank,
@@ -68,8 +70,8 @@ def _hit_columns(target: Target, query: Query, rows: CTE) -> list[ColumnElement[
         snippet(target),
         rows.c.strategy,
     ]
-    if query.shaping.highlight and query.text is not None:
+    if query.highlight and query.text is not None:
         columns.append(highlighted(target, query))
-    if query.shaping.neighbours is not None:
+    if query.neighbours is not None:
         columns.append(passage(target, query, rows))
     return columns

@@ -30,7 +30,7 @@ from sqlalchemy.types import NullType
 
 from embedsql.errors import QueryError
 from embedsql.naming import key_columns
-from embedsql.search.query import Query
+from embedsql.search.bound import BoundQuery
 from embedsql.spec import IndexSpec
 from embedsql.tables import Source, chunk_table, source_of
 from embedsql.vectors import VectorForm
@@ -77,7 +77,7 @@ class Target:
         pairs = zip(self.source.key, self.key_of(selectable), strict=True)
         return and_(*(column == own for column, own in pairs))
 
-    def chunks_of_source(self, query: Query, *columns: ColumnElement[Any]) -> Select[Any]:
+    def chunks_of_source(self, query: BoundQuery, *columns: ColumnElement[Any]) -> Select[Any]:
         """Key, chunk number and ``columns`` of the chunks whose source row passes the filters.
 
         Joined to the source, so that a vector without its row is never found, and row-level
@@ -88,7 +88,7 @@ class Target:
             select(*self.key_of(self.chunk), self.chunk.c.chunk_seq, *columns)
             .select_from(self.joined(query))
             .join(self.chunk, self.is_row_of(self.chunk))
-            .where(*query.where, *self.asked_of(self.source.key, query))
+            .where(*self.filters(self.source.key, query))
         )
 
     def vector_of(self, key: Sequence[Any]) -> ColumnElement[Any]:
@@ -99,25 +99,25 @@ class Target:
         first = select(chunk.c.embedding).where(chunk.c.chunk_seq == 0, *same)
         return first.correlate(None).scalar_subquery()
 
-    def row_of(self, chunks: FromClause, query: Query) -> Select[Any]:
+    def row_of(self, chunks: FromClause, query: BoundQuery) -> Select[Any]:
         """One line where the source row of a line of ``chunks`` passes the filters."""
         own = self.key_of(chunks)
         return (
             select(literal(1).label("there"))
             .select_from(self.joined(query))
-            .where(self.is_row_of(chunks), *query.where, *self.asked_of(own, query))
+            .where(self.is_row_of(chunks), *self.filters(own, query))
             .limit(1)
             .correlate(chunks)
         )
 
-    def joined(self, query: Query) -> Any:
+    def joined(self, query: BoundQuery) -> Any:
         """The source, with what the filters speak of."""
         found = self.source.entity
-        for other, condition in query.joins:
+        for other, condition in zip(query.joined, query.join_on, strict=True):
             found = join(found, other, condition)
         return found
 
-    def configuration(self) -> ColumnElement[Any]:
+    def require_lexical(self) -> str:
         """The declared text-search configuration.
 
         Raises:
@@ -125,21 +125,44 @@ class Target:
         """
         if self.lexical is None:
             raise QueryError(f"the index {self.index!r} was made without a lexical lane")
-        quoted = '"' + self.lexical.replace('"', '""') + '"'
+        return self.lexical
+
+    def configuration(self) -> ColumnElement[Any]:
+        """The same, as SQL."""
+        quoted = '"' + self.require_lexical().replace('"', '""') + '"'
         return cast(literal(quoted, Text), REGCONFIG)
 
+    def filters(
+        self, key: Sequence[ColumnElement[Any]], query: BoundQuery
+    ) -> Sequence[ColumnElement[bool]]:
+        """All that a row must pass: the caller's condition, and the words that are required."""
+        own = () if query.where is None else (query.where,)
+        return (*own, *self.asked_of(key, query))
+
+    def checked_key(self, key: Any, of: str) -> Sequence[Any]:
+        """The values of a key that a caller gave: a scalar, or a tuple.
+
+        Raises:
+            QueryError: It has more or fewer than the source's key; ``of`` says whose it is.
+        """
+        values = key if isinstance(key, tuple) else (key,)
+        if len(values) != len(self.source.key):
+            wanted = len(self.source.key)
+            raise QueryError(f"{of} needs a key of {wanted} columns, not {len(values)}")
+        return values
+
     def asked_of(
-        self, key: Sequence[ColumnElement[Any]], query: Query
+        self, key: Sequence[ColumnElement[Any]], query: BoundQuery
     ) -> Sequence[ColumnElement[bool]]:
         """Whether a row has what the query's text requires and nothing that it excludes.
 
         ``NOT IN``, twice for what is required, since PostgreSQL turns no ``NOT IN`` into a join,
         which would cost the dense lane its index.
         """
-        if self.lexical is None or not query.has_operators:
+        if not query.has_operators:
             return ()
         asked = func.embedsql.read_question(
-            self.index, self.configuration(), literal(query.text, Text), self.generation
+            self.index, self.configuration(), query.text, self.generation
         ).table_valued("required", "excluded", name="asked")
         required = select(asked.c.required).scalar_subquery()
         excluded = select(asked.c.excluded).scalar_subquery()

@@ -6,23 +6,21 @@ It is compiled from the same ``search_statement`` that Python runs, so both rank
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import Integer, func, literal_column
+from sqlalchemy import Integer, Text, func, literal_column
 from sqlalchemy.dialects.postgresql.base import PGCompiler, PGDialect
-from sqlalchemy.sql import ColumnElement
 
 from embedsql import sqlfile
-from embedsql.search import Query, search_statement
+from embedsql.search import SearchTuning, search_statement
+from embedsql.search.bound import BoundQuery
 from embedsql.search.hit import HitBundle
 from embedsql.search.query import Mode
 from embedsql.search.target import registered_target
 from embedsql.spec import IndexSpec
 
-# private-use characters, so that no value of a statement is one of these by chance
-TEXT, VECTOR, SPACE = "\ue000text", "\ue000vector", "\ue000space"
-ARGUMENTS = {TEXT: "$1", VECTOR: "embedsql_vector", SPACE: "embedsql_space"}
-LIMIT: ColumnElement[int] = literal_column("$2", Integer)
+# the function's arguments and variables
+TEXT, LIMIT, VECTOR, SPACE = "$1", "$2", "embedsql_vector", "embedsql_space"
 
 
 @dataclass(frozen=True)
@@ -38,30 +36,6 @@ class Template:
     hit: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class QueryTemplate(Query):
-    """A query whose text, vector and limit the server will know; the server checks them, too.
-
-    Attributes:
-        has_operators: Whether the text may hold quotes, plus or minus signs.
-    """
-
-    has_operators: bool = False
-
-    def __post_init__(self) -> None:
-        """Nothing to check yet."""
-
-    @property
-    def candidates(self) -> Any:
-        """Rows that each lane hands on, as an SQL expression."""
-        return func.greatest(self.tuning.candidates, self.limit, type_=Integer)
-
-    @property
-    def vector_text(self) -> str:
-        """What stands for the vector."""
-        return VECTOR
-
-
 def search_template(spec: IndexSpec, mode: Mode, *, operators: bool = False) -> Template:
     """The statement that searches ``spec`` in one mode.
 
@@ -70,13 +44,20 @@ def search_template(spec: IndexSpec, mode: Mode, *, operators: bool = False) -> 
         mode: Which lanes.
         operators: Whether it is for texts that may hold quotes, plus or minus signs.
     """
-    query = QueryTemplate(
-        text=TEXT,
-        vector=(0.0,) * spec.dimensions,
-        space=SPACE,
+    tuning = SearchTuning()
+    limit = literal_column(LIMIT, Integer)
+    query = BoundQuery(
         mode=mode,
-        limit=cast("int", LIMIT),
-        has_operators=operators,
+        tuning=tuning,
+        text=literal_column(TEXT, Text),
+        vector=literal_column(VECTOR, Text),
+        dimensions=spec.dimensions,
+        space=literal_column(SPACE, Text),
+        limit=limit,
+        candidates=func.greatest(tuning.candidates, limit, type_=Integer),
+        needed=limit,
+        shown=limit,
+        has_operators=operators and spec.lexical is not None,
     )
     statement = search_statement(registered_target(spec), query)
     compiled = statement.compile(dialect=_Dialect(), compile_kwargs={"literal_binds": True})
@@ -89,13 +70,13 @@ def search_template(spec: IndexSpec, mode: Mode, *, operators: bool = False) -> 
 
 
 class _Compiler(PGCompiler):
-    """Writes values into the statement, and arguments where their stand-ins are."""
+    """Writes values into the statement."""
 
     def render_literal_value(self, value: Any, type_: Any) -> str:
-        if not isinstance(value, str):
-            plain: str = super().render_literal_value(value, type_)  # type: ignore[no-untyped-call]
-            return plain
-        return ARGUMENTS.get(value) or sqlfile.text(sqlfile.literal(value))
+        if isinstance(value, str):
+            return sqlfile.text(sqlfile.literal(value))
+        plain: str = super().render_literal_value(value, type_)  # type: ignore[no-untyped-call]
+        return plain
 
 
 class _Dialect(PGDialect):

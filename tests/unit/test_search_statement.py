@@ -138,7 +138,7 @@ def test_every_lane_has_its_own_limit_and_the_whole_has_the_callers() -> None:
 
     limits = [value for name, value in values.items() if isinstance(value, int)]
     assert 7 in limits
-    assert {50, 150} <= set(limits)
+    assert {50, 3} <= set(limits)
 
 
 def test_a_mapped_class_gives_the_entity_and_a_table_its_columns() -> None:

@@ -8,7 +8,7 @@ import pytest
 from embedsql.search.query import Mode
 from embedsql.spec import IndexSpec, KeyColumn
 from embedsql.sqlsearch import function_statements
-from embedsql.sqlsearch.template import ARGUMENTS, search_template
+from embedsql.sqlsearch.template import LIMIT, SPACE, TEXT, VECTOR, search_template
 
 VARIANTS: list[dict[str, Any]] = [
     {},
@@ -37,19 +37,18 @@ def spec(**options: Any) -> IndexSpec:
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
 @pytest.mark.parametrize("mode", MODES)
-def test_arguments_stand_in_the_statement_and_nothing_stands_for_them(
+def test_the_arguments_that_a_mode_needs_stand_in_the_statement(
     mode: Mode, options: dict[str, Any]
 ) -> None:
     template = search_template(spec(**options), mode)
 
-    used = {name for name in ARGUMENTS.values() if name in template.sql}
-    dense = {"embedsql_vector", "embedsql_space"}
-    assert used == {"hybrid": dense | {"$1"}, "dense": dense, "lexical": {"$1"}}[mode]
-    assert not any(standin in template.sql for standin in ARGUMENTS)
+    used = {name for name in (TEXT, VECTOR, SPACE) if name in template.sql}
+    dense = {VECTOR, SPACE}
+    assert used == {"hybrid": dense | {TEXT}, "dense": dense, "lexical": {TEXT}}[mode]
     # an SQL expression that Python formatted, or a bind that nobody fills
     assert "BinaryExpression" not in template.sql
     assert not re.search(r"(?<!:):[a-z]\w*", template.sql)
-    assert template.sql.rstrip().endswith("LIMIT $2")
+    assert template.sql.rstrip().endswith(f"LIMIT {LIMIT}")
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)

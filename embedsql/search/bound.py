@@ -1,0 +1,170 @@
+"""A query as SQL has it: its values are expressions, bound parameters mostly.
+
+What is left decides the statement's structure, so that all searches of one structure are one
+statement, built and compiled once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Double, Integer, Text, and_, literal
+from sqlalchemy.sql import ColumnElement, SQLColumnExpression, coercions, roles
+
+from embedsql.search.query import Mode, Query, SearchTuning
+
+if TYPE_CHECKING:
+    from embedsql.search.target import Target
+
+Expression = ColumnElement[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundQuery:
+    """One search; see ``Query`` and ``Shaping`` for what each field means.
+
+    Attributes:
+        vector: As text that pgvector reads, or of its type.
+        dimensions: Length of the vector, where a form needs to know it.
+        joined: The tables of ``joins``, and ``join_on`` their conditions.
+        after: The score and the key of the last row of the page before.
+        place: Which of the searches in one statement it is, from 1.
+    """
+
+    mode: Mode
+    limit: Expression
+    candidates: Expression
+    needed: Expression
+    shown: Expression
+    tuning: SearchTuning
+    text: Expression | None = None
+    vector: Expression | None = None
+    dimensions: int | None = None
+    space: Expression | None = None
+    has_operators: bool = False
+    where: Expression | None = None
+    joined: tuple[Any, ...] = ()
+    join_on: tuple[Expression, ...] = ()
+    offset: Expression | None = None
+    after: tuple[Expression, ...] = ()
+    min_similarity: Expression | None = None
+    min_score: Expression | None = None
+    autocut: bool = False
+    boosts: tuple[Expression, ...] = ()
+    group_by: Expression | None = None
+    per_group: int = 1
+    diversity: float = 0.0
+    highlight: bool = False
+    neighbours: int | None = None
+    place: int = 1
+
+    @property
+    def uses_dense(self) -> bool:
+        """Whether the dense lane takes part."""
+        return self.mode != "lexical"
+
+    def named(self, name: str) -> str:
+        """The name of a CTE, no other search's in the same statement."""
+        return name if self.place == 1 else f"{name}_{self.place}"
+
+    @property
+    def expressions(self) -> Sequence[Expression]:
+        """All its expressions, field after field."""
+        return [one for name in _names() for one in _expressions(getattr(self, name))]
+
+    @property
+    def structure(self) -> Hashable:
+        """All that is no expression, and where one stands."""
+        return tuple(_shape(getattr(self, name)) for name in _names())
+
+    def with_expressions(self, expressions: Sequence[Expression]) -> BoundQuery:
+        """The same structure with other expressions, as many, in the same order."""
+        given = iter(expressions)
+        return replace(self, **{name: _filled(getattr(self, name), given) for name in _names()})
+
+
+def bound(target: Target, query: Query) -> BoundQuery:
+    """A query whose values are bound parameters.
+
+    Raises:
+        QueryError: It does not fit the index.
+    """
+    if query.uses_lexical:
+        target.require_lexical()
+    shaping = query.shaping
+    return BoundQuery(
+        mode=query.mode,
+        tuning=query.tuning,
+        limit=literal(query.limit, Integer),
+        candidates=literal(query.candidates, Integer),
+        needed=literal(query.needed, Integer),
+        shown=literal(query.shown, Integer),
+        text=None if query.text is None else literal(query.text, Text),
+        vector=_vector(query),
+        dimensions=query.dimensions if query.uses_dense and target.vectors.two_stage else None,
+        space=None if query.space is None else literal(query.space, Text),
+        has_operators=target.lexical is not None and query.has_operators,
+        where=and_(*query.where) if query.where else None,
+        joined=tuple(other for other, _ in query.joins),
+        join_on=tuple(and_(condition) for _, condition in query.joins),
+        offset=literal(shaping.offset, Integer) if shaping.offset else None,
+        after=_after(target, query),
+        min_similarity=_number(shaping.min_similarity),
+        min_score=_number(shaping.min_score),
+        autocut=shaping.autocut,
+        boosts=tuple(map(_expression, shaping.boosts)),
+        group_by=None if shaping.group_by is None else _expression(shaping.group_by),
+        per_group=shaping.per_group,
+        diversity=shaping.diversity,
+        highlight=shaping.highlight,
+        neighbours=shaping.neighbours,
+    )
+
+
+def _vector(query: Query) -> Expression | None:
+    if not query.uses_dense:
+        return None
+    given = query.vector
+    return given if isinstance(given, ColumnElement) else literal(query.vector_text, Text)
+
+
+def _after(target: Target, query: Query) -> tuple[Expression, ...]:
+    if query.shaping.after is None:
+        return ()
+    score, key = query.shaping.after
+    values = target.checked_key(key, "after")
+    return (literal(score, Double), *map(literal, values, (c.type for c in target.source.key)))
+
+
+def _expression(column: SQLColumnExpression[Any]) -> Expression:
+    """A mapped attribute as the column that it stands for."""
+    found: Expression = coercions.expect(roles.ExpressionElementRole, column)
+    return found
+
+
+def _number(value: float | None) -> Expression | None:
+    return None if value is None else literal(value, Double)
+
+
+def _names() -> Iterator[str]:
+    return (one.name for one in fields(BoundQuery))
+
+
+def _expressions(value: Any) -> Sequence[Expression]:
+    several = value if isinstance(value, tuple) else (value,)
+    return [one for one in several if isinstance(one, ColumnElement)]
+
+
+def _shape(value: Any) -> Any:
+    found = len(_expressions(value))
+    return ("expressions", found) if found else value
+
+
+def _filled(value: Any, given: Iterator[Expression]) -> Any:
+    if isinstance(value, ColumnElement):
+        return next(given)
+    found = len(_expressions(value))
+    return tuple(islice(given, found)) if found else value
