@@ -43,7 +43,7 @@ class BoundQuery:
     text: Expression | None = None
     vector: Expression | None = None
     dimensions: int | None = None
-    space: Expression | None = None
+    space: Expression | str | None = None
     has_operators: bool = False
     where: Expression | None = None
     joined: tuple[Any, ...] = ()
@@ -95,17 +95,18 @@ def bound(target: Target, query: Query) -> BoundQuery:
     if query.uses_lexical:
         target.require_lexical()
     shaping = query.shaping
+    limit, candidates = literal(query.limit, Integer), literal(query.candidates, Integer)
     return BoundQuery(
         mode=query.mode,
         tuning=query.tuning,
-        limit=literal(query.limit, Integer),
-        candidates=literal(query.candidates, Integer),
-        needed=literal(query.needed, Integer),
-        shown=literal(query.shown, Integer),
+        limit=limit,
+        candidates=candidates,
+        needed=candidates if shaping.reorders else limit,
+        shown=literal(query.shown, Integer) if shaping.offset else limit,
         text=None if query.text is None else literal(query.text, Text),
         vector=_vector(query),
         dimensions=query.dimensions if query.uses_dense and target.vectors.two_stage else None,
-        space=None if query.space is None else literal(query.space, Text),
+        space=query.space,
         has_operators=target.lexical is not None and query.has_operators,
         where=and_(*query.where) if query.where else None,
         joined=tuple(other for other, _ in query.joins),

@@ -151,11 +151,6 @@ class Query:
         return self.shaping.offset + self.limit
 
     @property
-    def needed(self) -> int:
-        """How many rows a lane must not fall short of, if there are as many."""
-        return self.candidates if self.shaping.reorders else self.limit
-
-    @property
     def dimensions(self) -> int:
         """Length of the vector.
 
@@ -206,4 +201,5 @@ def vector_text(vector: Sequence[float] | Any) -> str:
         raise QueryError(f"a query vector has one dimension, not the shape {values.shape}")
     if not np.isfinite(values).all() or not values.any():
         raise QueryError("the query vector has NaN or infinite values, or is zero")
-    return f"[{','.join(map(repr, values.tolist()))}]"
+    # nine digits name every float32
+    return f"[{','.join(['%.9g'] * values.size)}]" % tuple(values.tolist())

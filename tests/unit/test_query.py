@@ -76,7 +76,7 @@ def test_a_mode_says_what_it_lacks(options: dict[str, Any], complaint: str) -> N
     ids=["tuple", "list", "float64", "float16"],
 )
 def test_a_vector_of_any_sequence_is_the_same_text(vector: Any) -> None:
-    assert Query(vector=vector, mode="dense").vector_text == "[0.25,-1.0,0.5]"
+    assert Query(vector=vector, mode="dense").vector_text == "[0.25,-1,0.5]"
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=20).filter(any))
