@@ -1,6 +1,6 @@
-"""The kit's own schema, as versioned SQL: ``v01_up.sql``, ``v01_down.sql``, ...
+"""The kit's own schema, as versioned SQL: a way up, in a file for each subject, and one down.
 
-A released file is never edited; a change is a new version with its own pair of files.
+A released file is never edited; a change is a new version with files of its own.
 """
 
 from __future__ import annotations
@@ -8,14 +8,20 @@ from __future__ import annotations
 from embedsql.errors import SchemaVersionError
 from embedsql.sqlfile import read, split
 
-LATEST = 1
+# the files of each version, in the order in which they run
+UP: dict[int, tuple[str, ...]] = {
+    1: ("registry", "lexemes", "question", "generations", "status", "mailbox"),
+}
+LATEST = max(UP)
 
 
 def upgrade_sql(installed: int, version: int = LATEST) -> str:
     """The SQL that brings a database from version ``installed`` (0: nothing) to ``version``."""
     _check(installed, version)
     steps = range(installed + 1, version + 1)
-    return "\n".join(read(__name__, f"v{step:02}_up.sql") for step in steps)
+    return "\n".join(
+        read(__name__, f"v{step:02}_{part}.sql") for step in steps for part in UP[step]
+    )
 
 
 def downgrade_sql(installed: int, version: int = 0) -> str:

@@ -235,12 +235,13 @@ def test_the_kits_schema_is_upgraded_between_versions(
     declare(article(made.metadata))
     before = made.schema()
     scripts = {
-        "v02_up.sql": "CREATE TABLE embedsql.second (id int);\n\n"
+        "v02_second.sql": "CREATE TABLE embedsql.second (id int);\n\n"
         "UPDATE embedsql.installation SET version = 2;\n",
         "v02_down.sql": "DROP TABLE embedsql.second;\n\n"
         "UPDATE embedsql.installation SET version = 1;\n",
     }
     read = sqlfile.read
+    monkeypatch.setitem(schema.UP, 2, ("second",))
     monkeypatch.setattr(schema, "LATEST", 2)
     monkeypatch.setattr(
         schema, "read", lambda package, name: scripts.get(name) or read(package, name)

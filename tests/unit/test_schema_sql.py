@@ -1,27 +1,33 @@
 from __future__ import annotations
 
+import importlib.resources
+
 import pytest
 
 from embedsql import SchemaVersionError
-from embedsql.schema import LATEST, downgrade_sql, upgrade_sql
+from embedsql.schema import LATEST, UP, downgrade_sql, upgrade_sql
 from embedsql.sqlfile import read, split
 
 VERSIONS = range(1, LATEST + 1)
 
 
-def file(version: int, direction: str) -> str:
-    return read("embedsql.schema", f"v{version:02}_{direction}.sql")
+def file(version: int, name: str) -> str:
+    return read("embedsql.schema", f"v{version:02}_{name}.sql")
 
 
-def test_every_version_has_its_pair_of_files() -> None:
-    for version in VERSIONS:
-        assert file(version, "up").strip()
-        assert file(version, "down").strip()
+def up(version: int) -> str:
+    return "\n".join(file(version, name) for name in UP[version])
+
+
+def test_every_file_of_the_folder_is_of_a_version() -> None:
+    folder = importlib.resources.files("embedsql.schema")
+    named = {f"v{version:02}_{name}.sql" for version in VERSIONS for name in (*UP[version], "down")}
+    assert {one.name for one in folder.iterdir() if one.name.startswith("v")} == named
 
 
 def test_an_upgrade_is_the_files_upwards() -> None:
-    assert upgrade_sql(0) == "\n".join(file(version, "up") for version in VERSIONS)
-    assert upgrade_sql(LATEST - 1) == file(LATEST, "up")
+    assert upgrade_sql(0) == "\n".join(up(version) for version in VERSIONS)
+    assert upgrade_sql(LATEST - 1) == up(LATEST)
 
 
 def test_a_downgrade_is_the_files_downwards() -> None:
@@ -51,8 +57,8 @@ def test_a_downgrade_out_of_range_is_refused(installed: int, version: int) -> No
 
 def test_every_statement_of_the_files_is_found() -> None:
     for version in VERSIONS:
-        for direction in ("up", "down"):
-            whole = file(version, direction)
+        for name in (*UP[version], "down"):
+            whole = file(version, name)
             statements = split(whole)
             assert all(statement.endswith(";") for statement in statements)
             assert "".join("".join(statements).split()) == "".join(whole.split())

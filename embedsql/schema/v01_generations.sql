@@ -1,0 +1,104 @@
+-- Refuses a query embedded in another space than the index's vectors.
+-- The index's generation is the one that serves, unless the search is pinned to one.
+CREATE FUNCTION embedsql.require_space(index_name text, query_space text, pinned int DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    stored text;
+BEGIN
+    SELECT i.space INTO stored FROM embedsql.semantic_index AS i
+    WHERE i.name = index_name AND CASE WHEN pinned IS NULL THEN i.state = 'serving'
+                                       ELSE i.generation = pinned AND i.state <> 'dropping' END;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no semantic index named "%"%', index_name,
+            coalesce(' with a generation ' || pinned, '') USING ERRCODE = 'ES001';
+    END IF;
+    IF stored IS DISTINCT FROM query_space AND stored IS NOT NULL AND query_space IS NOT NULL THEN
+        RAISE EXCEPTION 'the query was embedded in another space than the vectors of "%": query %, index %',
+            index_name, query_space, stored USING ERRCODE = 'ES002',
+            HINT = 'after a model change, deploy the declaration with the new model';
+    END IF;
+    RETURN true;
+END $$;
+
+-- Guards the views of a generation that was switched to. They are found as the catalogue is now, but
+-- a REPEATABLE READ transaction may see rows from before the switch: vectors of two spaces would meet.
+CREATE FUNCTION embedsql.require_serving(index_name text, wanted int) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM embedsql.semantic_index AS i
+        WHERE i.name = index_name AND i.generation = wanted AND i.state = 'serving'
+    ) THEN
+        RAISE EXCEPTION 'the semantic index "%" was switched to another generation after this transaction began',
+            index_name USING ERRCODE = 'serialization_failure', HINT = 'Retry the transaction.';
+    END IF;
+    RETURN true;
+END $$;
+
+-- Refuses a generation that is not filled, or gone.
+CREATE FUNCTION embedsql.require_ready(index_name text, wanted int) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM embedsql.semantic_index AS i
+        WHERE i.name = index_name AND i.generation = wanted AND i.state IN ('ready', 'switching', 'retired')
+    ) THEN
+        RAISE EXCEPTION 'generation % of "%" is not ready to serve', wanted, index_name USING ERRCODE = 'ES003',
+            HINT = format('First: embedsql reembed %s --no-switch', index_name);
+    END IF;
+END $$;
+
+-- What roles may do with one relation of ours, they may do with another that takes its place.
+CREATE FUNCTION embedsql.copy_grants(source text, target text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        SELECT a.grantee, a.privilege_type, a.is_grantable, NULL::name AS attname
+        FROM pg_class AS c, aclexplode(c.relacl) AS a WHERE c.oid = source::regclass AND a.grantee <> c.relowner
+        UNION ALL SELECT a.grantee, a.privilege_type, a.is_grantable, t.attname
+        FROM pg_attribute AS t, aclexplode(t.attacl) AS a WHERE t.attrelid = source::regclass
+    LOOP
+        EXECUTE format('GRANT %s%s ON %s TO %s%s', granted.privilege_type,
+            CASE WHEN granted.attname IS NULL THEN '' ELSE format(' (%I)', granted.attname) END, target::regclass,
+            CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(granted.grantee)) END,
+            CASE WHEN granted.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END);
+    END LOOP;
+END $$;
+
+-- Removes a generation and all it made; the views that serve searches must not be its own.
+CREATE FUNCTION embedsql.drop_generation(generation_id int) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
+DECLARE
+    entry record;
+    function_name text;
+BEGIN
+    SELECT * INTO entry FROM embedsql.semantic_index WHERE index_id = generation_id;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    FOREACH function_name IN ARRAY entry.trigger_functions LOOP
+        EXECUTE format('DROP FUNCTION IF EXISTS embedsql.%I() CASCADE', function_name);  -- and its trigger
+    END LOOP;
+    EXECUTE format('DROP VIEW IF EXISTS embedsql.%I', entry.chunk_view);
+    EXECUTE format('DROP TABLE IF EXISTS embedsql.%I, embedsql.%I, embedsql.%I, embedsql.%I',
+        entry.chunk_table, entry.row_table, entry.batch_table, entry.log_table);
+    DELETE FROM embedsql.bulk_insert WHERE index_id = generation_id;
+    DELETE FROM embedsql.semantic_index WHERE index_id = generation_id;
+END $$;
+
+-- int8 codes of a vector: one signed byte a dimension, in units of the largest component / 127.
+-- Casts of whole arrays, which run in C: a hundred times faster than unnest.
+CREATE FUNCTION embedsql.quantize(v vector, OUT codes "char"[], OUT scale real)
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT (v * array_fill((1 / unit.size)::real, ARRAY[vector_dims(v)])::vector)::real[]::int[]::"char"[], unit.size::real
+    FROM (SELECT max(abs(x)) / 127 AS size FROM unnest(v::real[]) AS x) AS unit;
+END;
+
+CREATE FUNCTION embedsql.dequantize(codes "char"[], scale real) RETURNS vector
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT codes::int[]::vector * array_fill(scale, ARRAY[cardinality(codes)])::vector;
+END;

@@ -1,0 +1,230 @@
+-- Vectors of what was asked of late, found by what was asked; the texts themselves are not kept.
+CREATE TABLE embedsql.query_vector (
+    digest bytea PRIMARY KEY,                -- of the space and the exact text
+    seq bigint GENERATED ALWAYS AS IDENTITY UNIQUE, -- the oldest go first
+    vector real[] NOT NULL
+);
+
+-- The mail-box: questions that wait, for seconds, until a worker has embedded them.
+CREATE UNLOGGED TABLE embedsql.query_request (
+    index_id int NOT NULL,
+    digest bytea NOT NULL,                   -- of the text: who asks the same waits for the same answer
+    query text NOT NULL,
+    asked_by text NOT NULL,
+    asked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    claimed_until timestamptz,               -- a worker is at it; one that died is waited for no longer
+    error text,                              -- why there will be no vector
+    PRIMARY KEY (index_id, digest),
+    CONSTRAINT query_request_bounded CHECK (char_length(query) <= 10000 AND char_length(error) <= 1000)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
+-- How long a search function waits for a worker; replace it to wait otherwise. Being the default of
+-- their argument, it also ties those functions to this schema, so that they go with it.
+CREATE FUNCTION embedsql.default_wait_ms() RETURNS int
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT 1000';
+
+-- Puts a question into the mail-box, on behalf of a role; the caller commits, which tells the workers.
+CREATE PROCEDURE embedsql.put_query(index_name text, query text, asked_by text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    index_number int;
+    waiting bigint;
+    of_role bigint;
+    oldest timestamptz;
+BEGIN
+    IF char_length(query) > 10000 THEN
+        RAISE EXCEPTION 'the query has % characters; 10000 is the most that a worker takes', char_length(query)
+            USING ERRCODE = 'ES004', HINT = 'Search with a passage of it.';
+    END IF;
+    SELECT i.index_id INTO index_number FROM embedsql.semantic_index AS i WHERE i.name = index_name AND i.state = 'serving';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no semantic index named "%"', index_name USING ERRCODE = 'ES001';
+    END IF;
+    SELECT count(*), count(*) FILTER (WHERE r.asked_by = put_query.asked_by), min(r.asked_at)
+    INTO waiting, of_role, oldest FROM embedsql.query_request AS r;
+    IF oldest < clock_timestamp() - interval '30 seconds' THEN -- nobody waits for them any more
+        DELETE FROM embedsql.query_request AS r USING (
+            SELECT index_id, digest FROM embedsql.query_request
+            WHERE asked_at < clock_timestamp() - interval '30 seconds' FOR UPDATE SKIP LOCKED
+        ) AS old WHERE (r.index_id, r.digest) = (old.index_id, old.digest);
+        SELECT count(*), count(*) FILTER (WHERE r.asked_by = put_query.asked_by)
+        INTO waiting, of_role FROM embedsql.query_request AS r;
+    END IF;
+    IF waiting >= 1000 OR of_role >= 200 THEN
+        RAISE EXCEPTION 'the mail-box is full: % queries wait for a worker, % of them of this role', waiting, of_role
+            USING ERRCODE = 'ES007', HINT = 'Run more workers, or give the query''s vector.';
+    END IF;
+    INSERT INTO embedsql.query_request AS r (index_id, digest, query, asked_by)
+    VALUES (index_number, sha256(convert_to(put_query.query, 'UTF8')), put_query.query, put_query.asked_by)
+    ON CONFLICT (index_id, digest) DO UPDATE
+    SET asked_at = clock_timestamp(), error = NULL, claimed_until = NULL WHERE r.error IS NOT NULL;
+    PERFORM pg_notify('embedsql_query', '');
+END $$;
+
+-- The same for whoever may search. The text is all that a role can put there.
+CREATE FUNCTION embedsql.post_query(index_name text, query text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    CALL embedsql.put_query(index_name, query, session_user::text);
+END $$;
+
+-- The vector of a question, as pgvector reads it, once it is there; at most wait_ms from now.
+CREATE FUNCTION embedsql.await_query(
+    index_name text, query text, wait_ms int, OUT vector text, OUT space text, OUT problem text
+)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    give_up timestamptz := clock_timestamp() + least(greatest(wait_ms, 0), 60000) * interval '1 millisecond';
+    text_utf8 bytea := convert_to(query, 'UTF8');
+BEGIN
+    LOOP -- each round sees what was committed meanwhile
+        SELECT i.space, '[' || array_to_string(v.vector, ',') || ']', r.error INTO space, vector, problem
+        FROM embedsql.semantic_index AS i
+        LEFT JOIN embedsql.query_vector AS v ON v.digest = sha256(sha256(convert_to(i.space, 'UTF8')) || text_utf8)
+        LEFT JOIN embedsql.query_request AS r ON r.index_id = i.index_id AND r.digest = sha256(text_utf8)
+        WHERE i.name = index_name AND i.state = 'serving';
+        EXIT WHEN vector IS NOT NULL OR problem IS NOT NULL OR clock_timestamp() >= give_up;
+        PERFORM pg_sleep(0.002);
+    END LOOP;
+END $$;
+
+-- The same, of what was answered before. Nobody waits here, not even for a lock on the mail-box.
+CREATE FUNCTION embedsql.known_query(index_name text, query text, OUT vector text, OUT space text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+BEGIN
+    SELECT i.space, '[' || array_to_string(v.vector, ',') || ']' INTO space, vector
+    FROM embedsql.semantic_index AS i
+    LEFT JOIN embedsql.query_vector AS v
+        ON v.digest = sha256(sha256(convert_to(i.space, 'UTF8')) || convert_to(query, 'UTF8'))
+    WHERE i.name = index_name AND i.state = 'serving';
+END $$;
+
+-- Asks a running worker for a question's vector, over a connection beside the caller's transaction.
+-- The connection is never a named one, which would outlive this function and be the caller's to use.
+CREATE FUNCTION embedsql.ask_worker(
+    index_name text, query text, wait_ms int, OUT vector text, OUT space text, OUT problem text
+)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    dblink_schema text;
+    target text;
+    wait_here boolean := false;
+BEGIN
+    SELECT a.vector, a.space INTO vector, space FROM embedsql.known_query(index_name, query) AS a;
+    IF vector IS NOT NULL OR wait_ms = 0 THEN
+        RETURN;
+    END IF;
+    SELECT n.nspname INTO dblink_schema
+    FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace WHERE e.extname = 'dblink';
+    IF dblink_schema IS NULL THEN
+        problem := 'asking a worker takes the extension dblink (CREATE EXTENSION dblink), or give the query''s vector';
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM pg_foreign_server WHERE srvname = 'embedsql_loopback') THEN
+        target := 'embedsql_loopback';
+    ELSIF pg_is_in_recovery() THEN
+        problem := 'a standby takes no questions; a foreign server embedsql_loopback may name the primary';
+        RETURN;
+    ELSIF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        target := embedsql.loopback(wait_ms);
+        -- each round of the wait sees what is committed, as a later snapshot of this transaction does;
+        -- a session that waits already is quicker than a new one, which has all to look up
+        wait_here := current_setting('transaction_isolation') = 'read committed';
+    ELSE
+        problem := format('asking a worker takes a way back into this database: as %I, CREATE SERVER embedsql_loopback '
+            'FOREIGN DATA WRAPPER dblink_fdw OPTIONS (host …, dbname …) and a USER MAPPING with user and password', current_user);
+        RETURN;
+    END IF;
+    BEGIN
+        EXECUTE format(
+            'SELECT vector, space, problem FROM %I.dblink($1, $2) AS answer (vector text, space text, problem text)',
+            dblink_schema)
+        INTO vector, space, problem
+        USING target, format(
+            'BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = 500; '
+            'CALL embedsql.put_query(%1$L, %2$L, %3$L); COMMIT; BEGIN ISOLATION LEVEL READ COMMITTED; '
+            || CASE WHEN wait_here THEN 'SELECT NULL::text, NULL::text, NULL::text'
+               ELSE 'SELECT vector, space, problem FROM embedsql.await_query(%1$L, %2$L, %4$s)' END,
+            index_name, query, session_user, wait_ms);
+    EXCEPTION WHEN OTHERS THEN
+        problem := SQLERRM;
+        RETURN;
+    END;
+    IF wait_here THEN
+        SELECT a.vector, a.space, a.problem INTO vector, space, problem
+        FROM embedsql.await_query(index_name, query, wait_ms) AS a;
+    END IF;
+END $$;
+
+-- A connection string from the server to itself: its socket, this database, the owner of the kit.
+CREATE FUNCTION embedsql.loopback(wait_ms int) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT string_agg(format('%s=''%s''', name, replace(replace(value, '\', '\\'), '''', '\''')), ' ')
+    FROM (VALUES
+        ('dbname', current_database()::text),
+        ('user', current_user::text),
+        ('port', current_setting('port')),
+        ('host', coalesce(nullif(btrim(split_part(current_setting('unix_socket_directories'), ',', 1), ' "'), ''), 'localhost')),
+        ('connect_timeout', '2'),
+        ('application_name', 'embedsql mail-box'),
+        ('options', format('-c statement_timeout=%s', wait_ms + 2000))
+    ) AS option (name, value);
+$$;
+
+-- What a search function does before it searches: check its arguments, find the query's vector.
+-- lanes is what can be searched: null for an empty query; lexical, with a notice, where a hybrid search has no vector.
+CREATE FUNCTION embedsql.prepare_search(
+    index_name text, query text, k int, mode text, wait_ms int, INOUT vector text, OUT lanes text, OUT space text
+)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    lexical boolean;
+    dimensions int;
+    problem text;
+    blank boolean := query IS NULL OR query !~ '\S';
+BEGIN
+    SELECT i.declaration ->> 'lexical' IS NOT NULL, i.declaration ->> 'dimensions' INTO lexical, dimensions
+    FROM embedsql.semantic_index AS i WHERE i.name = index_name AND i.state = 'serving';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no semantic index named "%"', index_name USING ERRCODE = 'ES001';
+    END IF;
+    IF mode IS NULL OR mode NOT IN ('hybrid', 'dense', 'lexical') THEN
+        RAISE EXCEPTION 'no such mode: %', coalesce(quote_literal(mode), 'null')
+            USING ERRCODE = 'ES003', HINT = 'Take ''hybrid'', ''dense'' or ''lexical''.';
+    ELSIF mode <> 'dense' AND NOT lexical THEN
+        RAISE EXCEPTION 'the index "%" was made without a lexical lane', index_name
+            USING ERRCODE = 'ES003', HINT = 'Search it with mode => ''dense''.';
+    ELSIF k IS NULL OR k NOT BETWEEN 1 AND 1000 THEN
+        RAISE EXCEPTION 'k must be 1 to 1000 rows, not %', coalesce(k::text, 'null')
+            USING ERRCODE = 'ES003', HINT = 'Ask for fewer rows, or narrow the query.';
+    ELSIF wait_ms IS NULL OR wait_ms NOT BETWEEN 0 AND 60000 THEN
+        RAISE EXCEPTION 'wait_ms must be 0 to 60000 milliseconds, not %', coalesce(wait_ms::text, 'null')
+            USING ERRCODE = 'ES003', HINT = 'It is how long a worker may take to embed the query.';
+    ELSIF char_length(query) > 1048576 THEN
+        RAISE EXCEPTION 'the query has % characters; 1048576 is the most', char_length(query)
+            USING ERRCODE = 'ES004', HINT = 'Search with a passage of it.';
+    ELSIF cardinality(string_to_array(vector, ',')) <> dimensions THEN
+        RAISE EXCEPTION 'the query''s vector has % dimensions, the index %', cardinality(string_to_array(vector, ',')), dimensions
+            USING ERRCODE = 'ES005', HINT = 'Embed the query with the index''s own model.';
+    END IF;
+    lanes := CASE WHEN mode = 'hybrid' AND blank THEN 'dense' ELSE mode END;
+    IF blank AND (vector IS NULL OR mode = 'lexical') THEN
+        RAISE NOTICE 'the query is empty';
+        lanes := NULL;
+    ELSIF mode <> 'lexical' AND vector IS NULL THEN
+        SELECT a.vector, a.space, a.problem INTO vector, space, problem
+        FROM embedsql.ask_worker(index_name, query, wait_ms) AS a;
+        IF vector IS NULL THEN
+            problem := coalesce(problem, format('no worker answered within %s ms; is one running (embedsql worker)?', wait_ms));
+            IF mode = 'dense' THEN
+                RAISE EXCEPTION 'a dense search needs the query''s vector: %', problem
+                    USING ERRCODE = 'ES006', HINT = 'Give it as vector => …, or search with mode => ''lexical''.';
+            END IF;
+            RAISE NOTICE 'searched for words only: %', problem;
+            lanes := 'lexical';
+        END IF;
+    END IF;
+END $$;
+
+REVOKE ALL ON ROUTINE embedsql.put_query(text, text, text), embedsql.post_query(text, text), embedsql.await_query(text, text, int),
+    embedsql.known_query(text, text), embedsql.ask_worker(text, text, int), embedsql.loopback(int), embedsql.prepare_search(text, text, int, text, int, text) FROM PUBLIC;
