@@ -8,6 +8,8 @@ be (``worker --drain`` with dead letters, ``verify`` or ``doctor`` with findings
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import psycopg
 import sqlalchemy.exc
@@ -52,6 +54,22 @@ maintain.add_to(app)
 doctor.add_to(app)
 plan.add_to(app)
 tune.add_to(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"embedsql {version('embedsql')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    asked: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the release."),
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ def dense_lane(target: Target, query: BoundQuery) -> CTE:
 
 def _near_rows(target: Target, query: BoundQuery) -> CTE:
     """The approximate index's answer, collapsed to rows."""
-    wanted = query.candidates * query.tuning.oversample
+    wanted = query.candidates * (query.tuning.oversample or target.vectors.oversample)
     settings = _settings(target, query, wanted)
     near = (
         target.chunks_of_source(query, distance(target, query).label("distance"))

@@ -28,7 +28,8 @@ class SearchTuning:
     Attributes:
         candidates: Rows that each lane hands to fusion. Defaults to 100, or the limit if larger.
         oversample: Chunks looked at for each candidate row, since several chunks may be of one
-            row, and a quantized index knows their order roughly. Defaults to 2.
+            row, and a quantized index knows their order roughly. ``None``: 2, or 6 where the index
+            does not hold what is compared; see ``VectorForm.oversample``.
         ef_search: Length of the list that a search of an HNSW index keeps, 1 to 1000. ``None``: as
             many as there are chunks to look at.
         probes: Lists of an IVFFlat index that are searched. Defaults to 20.
@@ -42,7 +43,7 @@ class SearchTuning:
     """
 
     candidates: int = 100
-    oversample: int = 2
+    oversample: int | None = None
     ef_search: int | None = None
     probes: int = 20
     fusion: Fusion = "calibrated"
@@ -52,8 +53,10 @@ class SearchTuning:
     lexical_weight: float | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.candidates <= 10 * MOST_ROWS or not 1 <= self.oversample <= 100:
-            raise QueryError("a search takes 1 to 10,000 candidates, oversampled 1 to 100 times")
+        if not 1 <= self.candidates <= 10 * MOST_ROWS:
+            raise QueryError("a search takes 1 to 10,000 candidates")
+        if self.oversample is not None and not 1 <= self.oversample <= 100:
+            raise QueryError("candidates are oversampled 1 to 100 times")
         if self.ef_search is not None and not 1 <= self.ef_search <= 1000:
             raise QueryError("ef_search must be 1 to 1000")
         if not 1 <= self.probes <= 32768:

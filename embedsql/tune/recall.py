@@ -141,7 +141,7 @@ def _with(present: SearchTuning, **changed: Any) -> SearchTuning:
 
 def _work(spec: IndexSpec, tuning: SearchTuning) -> int:
     """What a search looks at, in rows of the index or lists; grows with its cost."""
-    wanted = tuning.candidates * tuning.oversample
+    wanted = tuning.candidates * (tuning.oversample or spec.vectors.oversample)
     if spec.index == "ivfflat":
         return 10_000 * tuning.probes + wanted
     return max(wanted, tuning.ef_search or min(max(wanted, 40), MOST_EF_SEARCH))

@@ -5,12 +5,15 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from types import ModuleType
 
 import pytest
+from typer.testing import CliRunner
 
 import embedsql
 from embedsql import EmbedsqlError, errors
+from embedsql.cli import app
 
 HEAVY = ("torch", "sentence_transformers", "alembic", "psycopg", "typer")
 
@@ -111,3 +114,8 @@ def test_importing_loads_nothing_heavy_and_starts_nothing() -> None:
     assert seen["threads"] == 1
     assert seen["children"] == []
     assert result.stderr == ""
+
+
+def test_the_command_says_its_release() -> None:
+    said = CliRunner().invoke(app, ["--version"])
+    assert (said.exit_code, said.stdout) == (0, f"embedsql {version('embedsql')}\n")

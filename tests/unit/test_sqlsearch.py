@@ -53,10 +53,13 @@ def test_the_arguments_that_a_mode_needs_stand_in_the_statement(
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
 def test_the_window_grows_with_k(options: dict[str, Any]) -> None:
-    sql = search_template(spec(**options), "dense").sql
+    declared = spec(**options)
+    sql = search_template(declared, "dense").sql
+    looked_at = declared.vectors.oversample
 
     assert "greatest(100, $2)" in sql
-    assert "least(greatest(greatest(100, $2) * 2, 40), 1000)" in sql
+    assert looked_at == (6 if options.keys() & {"index_dimensions"} or "BIT(" in sql else 2)
+    assert f"least(greatest(greatest(100, $2) * {looked_at}, 40), 1000)" in sql
 
 
 def test_a_name_that_closes_a_dollar_quote_closes_nothing() -> None:
