@@ -147,6 +147,7 @@ class RegisteredSearch:
         mode: Mode = "hybrid",
         limit: int = 10,
         where: Where = None,
+        tuning: SearchTuning | None = None,
     ) -> Explanation:
         """How the hits of a search came about, and why a row is not there.
 
@@ -156,11 +157,12 @@ class RegisteredSearch:
             mode: See ``search``.
             limit: See ``search``.
             where: Each condition is evaluated by itself.
+            tuning: See ``search``.
 
         Raises:
             QueryError: The query cannot be run, or the key does not fit the index.
         """
-        asked = self._query(query, mode, limit, where, Shaping())
+        asked = self._query(query, mode, limit, where, Shaping(), tuning=tuning)
         with self._session.begin():
             return explain_search(
                 self._session,
