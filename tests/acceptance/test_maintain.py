@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from tests.acceptance.conftest import Embedsql
+from tests.everyday import cases
 from tests.factories import create_article_table
 
 ADD = ("add", "article", "--text", "body")
@@ -30,26 +31,27 @@ def definition(connection: psycopg.Connection) -> str:
     return str(rows[0][0])
 
 
-@pytest.mark.parametrize(
-    ("options", "defined"),
-    [
-        (("--model", "hash:4096", "--quantization", "bit"), "bit(4096)) bit_hamming_ops"),
-        (("--model", "hash:2560", "--quantization", "halfvec"), "(embedding halfvec_cosine_ops)"),
-        (("--model", "hash:4096", "--quantization", "int8"), "(bits bit_hamming_ops)"),
-        (("--model", "hash:4096", "--index-dimensions", "256"), "vector(256)) vector_cosine_ops"),
-        (
-            ("--model", "hash:64", "--index", "ivfflat", "--lists", "3"),
-            "ivfflat (embedding vector_cosine_ops) WITH (lists='3')",
-        ),
-        (
-            ("--model", "hash:64", "--storage", "column", "--hnsw-m", "8"),
-            "ON public.article USING hnsw (embedding vector_cosine_ops) WITH (m='8'",
-        ),
-    ],
-)
+FORMS: list[tuple[tuple[str, ...], str]] = [
+    (("--model", "hash:4096", "--quantization", "bit"), "bit(4096)) bit_hamming_ops"),
+    (("--model", "hash:2560", "--quantization", "halfvec"), "(embedding halfvec_cosine_ops)"),
+    (("--model", "hash:4096", "--quantization", "int8"), "(bits bit_hamming_ops)"),
+    (("--model", "hash:4096", "--index-dimensions", "256"), "vector(256)) vector_cosine_ops"),
+    (
+        ("--model", "hash:64", "--index", "ivfflat", "--lists", "3"),
+        "ivfflat (embedding vector_cosine_ops) WITH (lists='3')",
+    ),
+    (
+        ("--model", "hash:64", "--storage", "column", "--hnsw-m", "8"),
+        "ON public.article USING hnsw (embedding vector_cosine_ops) WITH (m='8'",
+    ),
+]
+
+
+@pytest.mark.parametrize("form", cases(FORMS, FORMS[2], FORMS[5]), ids=str)
 def test_a_form_is_added_filled_searched_and_built_anew(
-    article: Embedsql, connection: psycopg.Connection, options: tuple[str, ...], defined: str
+    article: Embedsql, connection: psycopg.Connection, form: tuple[tuple[str, ...], str]
 ) -> None:
+    options, defined = form
     article.run(*ADD, *options)
     article.run("worker", "--drain")
     assert defined in definition(connection)

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from tests.acceptance.conftest import Embedsql
+from tests.everyday import cases
 from tests.factories import add_index, create_article_table, drain
 
 ROWS = 200
@@ -68,14 +69,14 @@ def test_a_change_may_stop_before_the_switch(embedsql: Embedsql) -> None:
 
 
 @pytest.mark.usefixtures("article")
-@pytest.mark.parametrize("until", ["building", "half", "ready"])
+@pytest.mark.parametrize("until", cases(["building", "half", "ready"], "half"))
 def test_killed_at_any_time_it_goes_on(
     embedsql: Embedsql,
     connection: psycopg.Connection,
     slow_endpoint: Callable[[float], str],
     until: str,
 ) -> None:
-    spoken = ["--model", "openai:slow", "--base-url", slow_endpoint(0.3)]
+    spoken = ["--model", "openai:slow", "--base-url", slow_endpoint(0.1)]
     process = embedsql.start("reembed", "article_search", *spoken, "--no-switch")
     assert wait_for(connection, REACHED[until])
     process.kill()

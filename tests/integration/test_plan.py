@@ -16,6 +16,7 @@ from embedsql.plan.sizes import ann_bytes
 from embedsql.registry import find_index
 from embedsql.vectors import Hnsw
 from tests.acceptance.conftest import Embedsql
+from tests.everyday import cases
 from tests.factories import add_index, create_article_table, drain
 
 ROWS = 800
@@ -55,7 +56,7 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", cases(FORMS, "full", "int8"))
 def test_what_is_predicted_comes_true(
     connection: psycopg.Connection, database: str, form: str
 ) -> None:
