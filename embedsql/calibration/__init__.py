@@ -1,14 +1,15 @@
 """What fusion and BM25 must know of an index as a whole, sampled from its chunks.
 
 The mean and deviation of the similarity of two chunks taken at random, which is what a similarity
-is compared with; and the average length of a chunk. A worker samples when an index has been filled,
-and again when it has grown to twice or shrunk to a quarter.
+is compared with; how far meaning and words agree; and the average length of a chunk. A worker
+samples when an index has been filled, and again when it has grown to twice or shrunk to a quarter.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 SAMPLE = 2000
 FEWEST_PAIRS = 20  # fewer say nothing
+ASKED = 200  # chunks that are taken for questions
 DRIFT = 0.2  # by how much lengths may be off before weights are made again
 PAGES = 1000  # of which weights are made again in one transaction
 
@@ -47,12 +49,16 @@ class Calibration:
         mean: Of the similarity of two chunks taken at random; ``None``: too few.
         deviation: Its standard deviation.
         length: Average length of a chunk, in words; ``None``: there is no lexical lane.
+        agreement: The BM25 scores of a chunk's ten nearest by meaning, as a share of those of the
+            ten best by words, on average; ``None``: too few chunks, or no lexical lane. A model
+            that knows a language finds 0.63 to 0.9; one that does not, 0.35 to 0.6.
     """
 
     chunks: int
     mean: float | None
     deviation: float | None
     length: float | None
+    agreement: float | None
 
 
 def calibrate(
@@ -67,25 +73,15 @@ def calibrate(
             length that is off by more than a fifth. It rewrites the chunks.
     """
     slots = Slots(index.spec, index.names)
-    vector = VectorSlots(slots)
     estimated, _, made_for = _state(connection, index)
-    sample = sqlfile.statement(
-        __name__,
-        "sample.sql",
-        chunk=slots.chunk,
-        chunk_key=slots.own_key_of("c"),
-        viewed_vector=vector.viewed,
-        source_join=vector.source_join("JOIN"),
-        similarity=sqlfile.raw(_SIMILARITY[index.spec.metric]),
-        same_key=slots.same_key("a", "b"),
-    )
-    # twice as many pages as should do, since some are emptier than others
-    percent = min(100.0, max(0.001, 200.0 * SAMPLE / max(estimated, 1.0)))
-    row = connection.execute(sample, {"percent": percent, "most": SAMPLE}).fetchone()
-    pairs, mean, deviation, length = row if row is not None else (0, None, None, None)
+    sample = _Sample(connection, index, estimated)
+    pairs, mean, deviation, length = sample.ask("sample.sql")
     if pairs < FEWEST_PAIRS or not deviation:
         mean = deviation = None
-    found = Calibration(round(estimated), mean, deviation, length)
+    agreement = None
+    if index.spec.lexical is not None and mean is not None:
+        _, agreement = sample.ask("agreement.sql")
+    found = Calibration(round(estimated), mean, deviation, length, agreement)
     drifted = bool(length and made_for and abs(length / made_for - 1) > DRIFT)
     anew = drifted and reweigh  # else the average stays the one that weights were made for
     _keep(connection, index, found, length if anew or made_for is None else None)
@@ -112,6 +108,33 @@ def calibrate_if_due(connection: psycopg.Connection, index: RegisteredIndex) -> 
     return calibrate(connection, index, reweigh=calibrated is None)
 
 
+class _Sample:
+    """Some of an index's chunks, taken at random for each question."""
+
+    def __init__(
+        self, connection: psycopg.Connection, index: RegisteredIndex, estimated: float
+    ) -> None:
+        self._connection = connection
+        slots = Slots(index.spec, index.names)
+        vector = VectorSlots(slots)
+        self._slots = {
+            "chunk": slots.chunk,
+            "chunk_key": slots.own_key_of("c"),
+            "viewed_vector": vector.viewed,
+            "source_join": vector.source_join("JOIN"),
+            "similarity": sqlfile.raw(_SIMILARITY[index.spec.metric]),
+            "same_key": slots.same_key("a", "b"),
+        }
+        # twice as many pages as should do, since some are emptier than others
+        percent = min(100.0, max(0.001, 200.0 * SAMPLE / max(estimated, 1.0)))
+        self._values = {"percent": percent, "most": SAMPLE, "asked": ASKED}
+
+    def ask(self, file: str) -> Any:
+        """The one line that a statement on the sample gives."""
+        statement = sqlfile.statement(__name__, file, **self._slots)
+        return self._connection.execute(statement, self._values).fetchone()
+
+
 def _state(
     connection: psycopg.Connection, index: RegisteredIndex
 ) -> tuple[float, int | None, float | None]:
@@ -128,6 +151,7 @@ def _keep(
     values = {
         "mean": found.mean,
         "deviation": found.deviation,
+        "agreement": found.agreement,
         "length": length,
         "chunks": found.chunks,
         "index_id": index.index_id,

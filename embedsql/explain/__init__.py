@@ -65,7 +65,7 @@ def explain_search(
     candidates = candidates_of(subject, query, asked)
     mean = deviation = None
     if query.mode == "hybrid" and query.tuning.fusion == "calibrated":
-        mean, deviation = session.execute(select(*calibration(target))).one()
+        mean, deviation, _ = session.execute(select(*calibration(target))).one()
     row = None
     if asked is not None:
         row = explain_row(

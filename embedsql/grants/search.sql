@@ -2,7 +2,7 @@ GRANT USAGE ON SCHEMA embedsql TO {role};
 
 GRANT USAGE ON SCHEMA {source_schema} TO {role};
 
-GRANT SELECT (name, space, generation, state, chunk_table, configurations, similarity_mean, similarity_deviation) ON embedsql.semantic_index TO {role};
+GRANT SELECT (name, space, generation, state, chunk_table, configurations, similarity_mean, similarity_deviation, agreement) ON embedsql.semantic_index TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.require_space TO {role};
 

@@ -34,6 +34,7 @@ CREATE TABLE embedsql.semantic_index (
     configurations text[],                   -- text-search configurations of rows that name their own
     similarity_mean double precision,        -- of two chunks taken at random
     similarity_deviation double precision,
+    agreement double precision,              -- of meaning with words: low where the model knows little
     calibrated_chunks bigint,                -- how many there were when that was sampled
     tuning jsonb NOT NULL DEFAULT '{}',      -- query-time settings (SearchTuning) other than the defaults, kept by `tune --save`
     problem text,                            -- why workers leave this index alone; null: they do not

@@ -23,6 +23,10 @@ STANDING_OUT, BONUS = 2.0, 0.25
 # of two chunks taken at random, where an index has not been calibrated yet
 MEAN, DEVIATION = 0.1, 0.1
 
+# Words count more where meaning and words agree less than with models that know the language: by
+# the power of the ratio, up to so many times. See ``calibration``.
+AGREEING, AGREEMENT_POWER, MOST_WEIGHT = 0.6, 12, 16.0
+
 _registry = table(
     "semantic_index",
     column("name", Text),
@@ -30,6 +34,7 @@ _registry = table(
     column("state", Text),
     column("similarity_mean", Double),
     column("similarity_deviation", Double),
+    column("agreement", Double),
     schema=SCHEMA,
 )
 
@@ -42,14 +47,17 @@ def lane_shares(
     The columns of ``rows`` are those of both lanes. The score is the sum; larger is better.
     """
     tuning = query.tuning
-    dense, lexical = cast(tuning.dense_weight, Double), cast(tuning.lexical_share, Double)
+    dense: ColumnElement[Any] = cast(tuning.dense_weight, Double)
+    lexical: ColumnElement[Any] = cast(tuning.lexical_share, Double)
     if tuning.fusion == "rrf":
         dense_part = _reciprocal(rows.c.dense_rank, tuning.rrf_k)
         lexical_part = _reciprocal(rows.c.lexical_rank, tuning.rrf_k)
     elif tuning.fusion == "convex":
         dense_part, lexical_part = _stretched(rows.c.similarity), _stretched(rows.c.bm25)
     else:
-        mean, deviation = calibration(target, query.named("calibration"))
+        mean, deviation, factor = calibration(target, query.named("calibration"))
+        if tuning.lexical_weight is None:
+            lexical = lexical * factor
         apart = (rows.c.similarity - mean) / deviation
         dense_part = apart + BONUS * func.power(func.greatest(apart - STANDING_OUT, 0.0), 2)
         lexical_part = rows.c.bm25 / (rows.c.bm25 + cast(tuning.saturation, Double))
@@ -68,14 +76,20 @@ def _stretched(value: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def calibration(
     target: Target, name: str = "calibration"
-) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    """Mean and deviation of the similarity of two chunks taken at random, from a CTE."""
+) -> tuple[ColumnElement[Any], ColumnElement[Any], ColumnElement[Any]]:
+    """Mean and deviation of the similarity of two chunks, and by how much words count more."""
     read = _registry.c.state == literal("serving", Text)
     if target.generation is not None:
         read = _registry.c.generation == target.generation
+    agreement = func.greatest(func.coalesce(_registry.c.agreement, 1.0), 0.1)
+    lacking = cast(AGREEING, Double) / agreement
     known = select(
         func.coalesce(_registry.c.similarity_mean, MEAN).label("mean"),
         func.coalesce(func.nullif(_registry.c.similarity_deviation, 0.0), DEVIATION).label("dev"),
+        func.least(func.greatest(func.power(lacking, AGREEMENT_POWER), 1.0), MOST_WEIGHT).label(
+            "factor"
+        ),
     ).where(_registry.c.name == literal(target.index, Text), read)
     scale = known.cte(name)
-    return select(scale.c.mean).scalar_subquery(), select(scale.c.dev).scalar_subquery()
+    mean, deviation, factor = (select(column).scalar_subquery() for column in scale.c)
+    return mean, deviation, factor

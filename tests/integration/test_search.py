@@ -14,7 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from embedsql import Hit, SearchTuning, SemanticIndex
+from embedsql.calibration import calibrate
 from embedsql.embedders.hashing import HashEmbedder
+from embedsql.registry import find_index
 from tests.factories import add_index, create_article_table, drain
 
 WORDS = "amber birch cedar delta ember flint grove heath ivory jetty karst larch mango".split()
@@ -190,12 +192,14 @@ def test_calibrated_fusion_depends_on_the_row_alone(
     articles: list[str], sqlalchemy_engine: Engine, connection: psycopg.Connection
 ) -> None:
     row = connection.execute(
-        "SELECT similarity_mean, similarity_deviation FROM embedsql.semantic_index"
+        "SELECT similarity_mean, similarity_deviation, agreement FROM embedsql.semantic_index"
     ).fetchone()
     assert row is not None
-    mean, deviation = row
+    mean, deviation, agreement = row
     assert -1 < mean < 1
     assert deviation > 0
+    assert 0.5 < agreement <= 1
+    weight = 4 * max(1, (0.6 / agreement) ** 12)
     query = "amber cedar item40"
     with Session(sqlalchemy_engine) as session:
         lanes = lanes_of(session, query)
@@ -205,7 +209,7 @@ def test_calibrated_fusion_depends_on_the_row_alone(
     for article, hit in rows:
         apart = (hit.similarity - mean) / deviation
         dense = apart + max(apart - 2, 0) ** 2 / 4
-        assert hit.score == pytest.approx(dense + 4 * hit.bm25 / (hit.bm25 + 40))
+        assert hit.score == pytest.approx(dense + weight * hit.bm25 / (hit.bm25 + 40))
         if article.id in lanes["dense"]:
             assert hit.similarity == pytest.approx(lanes["dense"][article.id].similarity)
         # what only one lane found has its score of the other all the same
@@ -219,6 +223,32 @@ def test_calibrated_fusion_depends_on_the_row_alone(
             assert hit.score == pytest.approx(known[article.id])
     scores = [(-hit.score, article.id) for article, hit in rows]
     assert scores == sorted(scores)
+
+
+def test_vectors_that_know_nothing_of_the_words_are_outvoted(
+    articles: list[str], sqlalchemy_engine: Engine, connection: psycopg.Connection
+) -> None:
+    index = find_index(connection, "article_search")
+    known = calibrate(connection, index).agreement
+    connection.execute(  # each vector is another row's
+        "UPDATE embedsql.article_search_chunk_1 AS c SET embedding = o.embedding "
+        "FROM embedsql.article_search_chunk_1 AS o WHERE o.key_1 = c.key_1 % 400 + 1"
+    )
+    unknowing = calibrate(connection, index).agreement
+
+    assert known is not None
+    assert unknowing is not None
+    assert unknowing < 0.6 < known
+    with Session(sqlalchemy_engine) as session:
+        even = SearchTuning(lexical_weight=4)  # what is asked for is taken
+        unasked, evenly = (
+            np.mean([hit.bm25 for _, hit in session.execute(statement)])
+            for statement in (
+                article_search.search("amber cedar grove"),
+                article_search.search("amber cedar grove", tuning=even),
+            )
+        )
+        assert evenly < 0.9 * unasked
 
 
 def test_statement_runs_in_an_async_session(articles: list[str], database: str) -> None:
