@@ -9,13 +9,17 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-more lint bench clean
 
 demo: $(STAMP)
 	$(BIN)/python -m examples.demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 -m "not exhaustive"
+
+# the further cases of the matrices that test takes a few of
+test-more: $(STAMP)
+	$(BIN)/python -m pytest --numprocesses 2 -m exhaustive
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Which cases of a matrix ``make test`` runs; ``make test-all`` runs every one."""
+"""Which cases of a matrix ``make test`` runs; ``make test-more`` runs the others."""
 
 from __future__ import annotations
 
