@@ -143,6 +143,7 @@ def _hit_document(key: Any, hit: Hit) -> dict[str, Any]:
     return {
         "key": key,
         "score": hit.score,
+        "support": hit.support,
         "dense": None if hit.dense_rank is None else dense,
         "lexical": None if hit.lexical_rank is None else lexical,
         "rerank": hit.rerank_score,

@@ -84,12 +84,13 @@ END $$;
 
 -- A question as BM25 asks it. weights: the terms' IDFs, so that the score of a chunk is -(terms <#> weights). terms: rarest
 -- first, with the most that each can add to a score. probe: what the first of them (probed) match, which is where
--- the best chunks will mostly be found.
+-- the best chunks will mostly be found. demand: the score of a chunk that has every term once, those that no chunk has
+-- included: their weight is the greatest of all.
 -- How many chunks contain a lexeme is known from the planner's statistics where it is frequent, else counted:
 -- nothing is kept up to date, and a table never analyzed is only slower.
 CREATE FUNCTION embedsql.bm25_question(index_name text, config regconfig, words text, hits int, pinned int DEFAULT NULL,
     OUT weights sparsevec, OUT terms text[], OUT bounds double precision[], OUT probed int,
-    OUT probe tsquery, OUT required tsquery)
+    OUT probe tsquery, OUT required tsquery, OUT demand double precision)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     chunks text;
@@ -140,17 +141,18 @@ BEGIN
                greatest(total, max(coalesce(u.counted, u.frequency)) OVER ()) AS many
         FROM unnest(lexemes, times, frequencies, counted) AS u (lexeme, n, frequency, counted)
     ), weighed AS (
-        SELECT lexeme, df, n * ln(1 + (many - df + 0.5) / (df + 0.5)) AS weight FROM found WHERE df > 0
+        SELECT lexeme, df, n * ln(1 + (many - df + 0.5) / (df + 0.5)) AS weight FROM found
     ), ordered AS (
-        SELECT *, sum(df) OVER (ORDER BY weight DESC, lexeme) - df AS before FROM weighed
+        SELECT *, sum(df) OVER (ORDER BY weight DESC, lexeme) - df AS before FROM weighed WHERE df > 0
     ), placed AS (
-        SELECT embedsql.term_place(lexeme) AS place, sum(weight) AS weight FROM weighed GROUP BY 1
+        SELECT embedsql.term_place(lexeme) AS place, sum(weight) AS weight FROM ordered GROUP BY 1
     )
     SELECT (SELECT embedsql.sparse(string_agg(place || ':' || weight::real, ',')) FROM placed),
            array_agg(lexeme ORDER BY weight DESC, lexeme), array_agg(weight * 2.2 ORDER BY weight DESC, lexeme),
            count(*) FILTER (WHERE before < 10 * hits),
-           string_agg(embedsql.quote_lexeme(lexeme), ' | ') FILTER (WHERE before < 10 * hits)
-    INTO weights, terms, bounds, probed, probe FROM ordered;
+           string_agg(embedsql.quote_lexeme(lexeme), ' | ') FILTER (WHERE before < 10 * hits),
+           (SELECT sum(weight) FROM weighed)
+    INTO weights, terms, bounds, probed, probe, demand FROM ordered;
     IF required IS NOT NULL THEN
         probe := probe && required;
     END IF;

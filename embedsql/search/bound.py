@@ -52,6 +52,7 @@ class BoundQuery:
     after: tuple[Expression, ...] = ()
     min_similarity: Expression | None = None
     min_score: Expression | None = None
+    min_support: Expression | None = None
     autocut: bool = False
     boosts: tuple[Expression, ...] = ()
     group_by: Expression | None = None
@@ -115,6 +116,7 @@ def bound(target: Target, query: Query) -> BoundQuery:
         after=_after(target, query),
         min_similarity=_number(shaping.min_similarity),
         min_score=_number(shaping.min_score),
+        min_support=_number(shaping.min_support),
         autocut=shaping.autocut,
         boosts=tuple(map(_expression, shaping.boosts)),
         group_by=None if shaping.group_by is None else _expression(shaping.group_by),

@@ -11,7 +11,7 @@ from embedsql.search.bound import BoundQuery
 from embedsql.search.dense import dense_lane
 from embedsql.search.distance import distance, similarity
 from embedsql.search.lexical import bm25, lexical_lane, question_of
-from embedsql.search.scores import lane_shares
+from embedsql.search.scores import calibration, lane_shares, support
 from embedsql.search.target import Target
 
 
@@ -19,7 +19,7 @@ def ranked_rows(target: Target, query: BoundQuery, *, shares: bool = False) -> C
     """The lanes' rows with one score. What a lane does not know of a row is null.
 
     Columns: the key, ``chunk_seq``, ``score``, ``dense_rank``, ``similarity``, ``lexical_rank``,
-    ``bm25``, ``strategy``; with ``shares`` of a hybrid search also ``dense_share`` and
+    ``bm25``, ``support``, ``strategy``; with ``shares`` of a hybrid search also ``dense_share`` and
     ``lexical_share``, whose sum is the score.
     """
     if query.mode == "dense":
@@ -27,13 +27,14 @@ def ranked_rows(target: Target, query: BoundQuery, *, shares: bool = False) -> C
     question = question_of(target, query)
     lexical = lexical_lane(target, query, question)
     if query.mode == "lexical":
-        return _lexical_only(target, query, lexical)
+        return _lexical_only(target, query, question, lexical)
     found = _both_lanes(target, query, lexical)
     return _fused(target, query, question, found, shares=shares)
 
 
 def _dense_only(target: Target, query: BoundQuery, dense: CTE) -> CTE:
     near = similarity(target.vectors, dense.c.distance)
+    scale = calibration(target, query.named("calibration"))
     return select(
         *target.key_of(dense),
         dense.c.chunk_seq,
@@ -42,11 +43,12 @@ def _dense_only(target: Target, query: BoundQuery, dense: CTE) -> CTE:
         near.label("similarity"),
         cast(null(), Integer).label("lexical_rank"),
         cast(null(), Float).label("bm25"),
+        support(scale, None, near, None).label("support"),
         dense.c.strategy,
     ).cte(query.named("ranked"))
 
 
-def _lexical_only(target: Target, query: BoundQuery, lexical: CTE) -> CTE:
+def _lexical_only(target: Target, query: BoundQuery, question: CTE, lexical: CTE) -> CTE:
     return select(
         *target.key_of(lexical),
         lexical.c.chunk_seq,
@@ -55,6 +57,7 @@ def _lexical_only(target: Target, query: BoundQuery, lexical: CTE) -> CTE:
         cast(null(), Float).label("similarity"),
         lexical.c.rank.label("lexical_rank"),
         lexical.c.score.label("bm25"),
+        support(None, question, None, lexical.c.score).label("support"),
         cast(null(), Text).label("strategy"),
     ).cte(query.named("ranked"))
 
@@ -85,13 +88,14 @@ def _both_lanes(target: Target, query: BoundQuery, lexical: CTE) -> CTE:
 
 def _fused(target: Target, query: BoundQuery, question: CTE, found: CTE, *, shares: bool) -> CTE:
     known = _completed(target, query, question, found)
-    dense, lexical = lane_shares(target, query, known)
+    scale = calibration(target, query.named("calibration"))
+    dense, lexical = lane_shares(query, scale, known)
     columns = [column for column in known.c if column.name != "strategy"]
     if shares:
         columns += [dense.label("dense_share"), lexical.label("lexical_share")]
-    return select(*columns, (dense + lexical).label("score"), known.c.strategy).cte(
-        query.named("ranked")
-    )
+    score = (dense + lexical).label("score")
+    backed = support(scale, question, known.c.similarity, known.c.bm25).label("support")
+    return select(*columns, score, backed, known.c.strategy).cte(query.named("ranked"))
 
 
 def _completed(target: Target, query: BoundQuery, question: CTE, found: CTE) -> CTE:

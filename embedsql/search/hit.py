@@ -24,6 +24,8 @@ class Hit:
         similarity: Cosine similarity of its nearest chunk, -1 to 1.
         lexical_rank: Rank in the lexical lane, from 1.
         bm25: The BM25 score of its best chunk.
+        support: How much speaks for it by itself, whatever the other rows are: from 1 up, more than
+            chance. Where no hit reaches 1, there is no good answer. See ``scores.support``.
         chunk_seq: The chunk it was found by.
         snippet: The beginning of that chunk.
         strategy: How the dense lane was served: ``ann`` (approximate index) or ``exact``;
@@ -38,6 +40,7 @@ class Hit:
     similarity: float | None
     lexical_rank: int | None
     bm25: float | None
+    support: float | None
     chunk_seq: int
     snippet: str
     strategy: str | None

@@ -52,6 +52,7 @@ def question_of(target: Target, query: BoundQuery) -> CTE:
         "probed",
         "probe",
         "required",
+        column("demand", Double),
         name="asked",
     )
     # Names the source before any chunk is read, so that a search locks tables in the order in

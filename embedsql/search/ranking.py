@@ -31,6 +31,7 @@ _COLUMNS = {
     "similarity": Double,
     "lexical_rank": Integer,
     "bm25": Double,
+    "support": Double,
     "strategy": Text,
 }
 

@@ -7,7 +7,7 @@ Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval" (2
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import CTE, Double, Integer, Text, cast, column, func, literal, select, table
 from sqlalchemy.sql import ColumnElement
@@ -39,8 +39,39 @@ _registry = table(
 )
 
 
+class Scale(NamedTuple):
+    """What a similarity is compared with: expressions on a CTE of one line.
+
+    Attributes:
+        mean: Of the similarity of two chunks taken at random.
+        deviation: Its standard deviation.
+        factor: By how much words count more, since the model knows little.
+    """
+
+    mean: ColumnElement[Any]
+    deviation: ColumnElement[Any]
+    factor: ColumnElement[Any]
+
+
+def support(
+    scale: Scale | None, question: CTE | None, similarity: Any, bm25: Any
+) -> ColumnElement[Any]:
+    """How much speaks for a row at all, whatever the others are: from 1 up, more than chance.
+
+    By meaning, half the deviations by which it stands above two chunks taken at random; by words,
+    its BM25 score as a share of that of a chunk with every word. The larger of the two.
+    """
+    found: list[ColumnElement[Any]] = []
+    if scale is not None:
+        found.append((similarity - scale.mean) / scale.deviation / STANDING_OUT)
+    if question is not None:
+        demand = select(func.nullif(question.c.demand, 0.0)).scalar_subquery()
+        found.append(bm25 / demand)
+    return cast(func.greatest(*found), Double)
+
+
 def lane_shares(
-    target: Target, query: BoundQuery, rows: CTE
+    query: BoundQuery, scale: Scale, rows: CTE
 ) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
     """What each lane, dense and lexical, adds to the score of each of ``rows``.
 
@@ -55,10 +86,9 @@ def lane_shares(
     elif tuning.fusion == "convex":
         dense_part, lexical_part = _stretched(rows.c.similarity), _stretched(rows.c.bm25)
     else:
-        mean, deviation, factor = calibration(target, query.named("calibration"))
         if tuning.lexical_weight is None:
-            lexical = lexical * factor
-        apart = (rows.c.similarity - mean) / deviation
+            lexical = lexical * scale.factor
+        apart = (rows.c.similarity - scale.mean) / scale.deviation
         dense_part = apart + BONUS * func.power(func.greatest(apart - STANDING_OUT, 0.0), 2)
         lexical_part = rows.c.bm25 / (rows.c.bm25 + cast(tuning.saturation, Double))
     return dense * dense_part, lexical * lexical_part
@@ -74,10 +104,8 @@ def _stretched(value: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.coalesce((value - least) / func.nullif(most - least, 0.0), 0.0)
 
 
-def calibration(
-    target: Target, name: str = "calibration"
-) -> tuple[ColumnElement[Any], ColumnElement[Any], ColumnElement[Any]]:
-    """Mean and deviation of the similarity of two chunks, and by how much words count more."""
+def calibration(target: Target, name: str = "calibration") -> Scale:
+    """What was sampled of an index; see ``embedsql.calibration``."""
     read = _registry.c.state == literal("serving", Text)
     if target.generation is not None:
         read = _registry.c.generation == target.generation
@@ -91,5 +119,4 @@ def calibration(
         ),
     ).where(_registry.c.name == literal(target.index, Text), read)
     scale = known.cte(name)
-    mean, deviation, factor = (select(column).scalar_subquery() for column in scale.c)
-    return mean, deviation, factor
+    return Scale(*(select(column).scalar_subquery() for column in scale.c))

@@ -26,6 +26,7 @@ class ShapingOptions(TypedDict, total=False):
     after: tuple[float, Any] | None
     min_similarity: float | None
     min_score: float | None
+    min_support: float | None
     autocut: bool
     boosts: Sequence[SQLColumnExpression[Any]]
     group_by: SQLColumnExpression[Any] | None
@@ -44,6 +45,8 @@ class Shaping:
         after: Score and key (a tuple for several columns) of the last row of the page before.
         min_similarity: Rows below are left out; the similarity of the index's metric.
         min_score: Rows below this score, boosts included, are left out.
+        min_support: Rows below are left out; with 1, those that chance alone would bring, so that a
+            question without a good answer finds nothing. See ``Hit.support``.
         autocut: Whether to end before the widest gap between the scores of neighbours.
         boosts: SQL expressions on the source's columns, added to the score; see ``recency``.
         group_by: A column of the source: only the best rows of each value are shown.
@@ -59,6 +62,7 @@ class Shaping:
     after: tuple[float, Any] | None = None
     min_similarity: float | None = None
     min_score: float | None = None
+    min_support: float | None = None
     autocut: bool = False
     boosts: Sequence[SQLColumnExpression[Any]] = ()
     group_by: SQLColumnExpression[Any] | None = None
@@ -78,7 +82,7 @@ class Shaping:
             raise QueryError(f"diversity must be 0 to 1, not {self.diversity}")
         if self.neighbours is not None and not 0 <= self.neighbours <= MOST_NEIGHBOURS:
             raise QueryError(f"neighbours must be 0 to {MOST_NEIGHBOURS}")
-        limits = (self.min_similarity, self.min_score)
+        limits = (self.min_similarity, self.min_score, self.min_support)
         if not all(limit is None or math.isfinite(limit) for limit in limits):
             raise QueryError("thresholds must be numbers")
 

@@ -66,6 +66,7 @@ def _hit_columns(target: Target, query: BoundQuery, rows: FromClause) -> list[Co
         rows.c.similarity,
         rows.c.lexical_rank,
         rows.c.bm25,
+        rows.c.support,
         rows.c.chunk_seq,
         snippet(target),
         rows.c.strategy,

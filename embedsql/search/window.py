@@ -50,6 +50,8 @@ def _above(target: Target, query: BoundQuery, rows: CTE) -> CTE:
         limits.append(rows.c.similarity >= query.min_similarity)
     if query.min_score is not None:
         limits.append(rows.c.score >= query.min_score)
+    if query.min_support is not None:
+        limits.append(rows.c.support >= query.min_support)
     if query.after:
         limits.append(_is_after(target, query.after, rows))
     return select(*rows.c).where(*limits).cte(query.named("above")) if limits else rows

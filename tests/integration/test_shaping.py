@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import ForeignKey, func, select
+from sqlalchemy import ForeignKey, func, select, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
@@ -23,6 +23,7 @@ from embedsql import (
 )
 from embedsql.database import connect
 from embedsql.database import engine as engine_of
+from embedsql.search import Mode
 from tests.factories import add_index, drain
 
 
@@ -51,6 +52,7 @@ CHUNKING = Chunking(tokens=16, overlap=4)
 POSTS = SemanticIndex("post_search", Post, text="body", model="hash:64", chunking=CHUNKING)
 TOPICS = ("bread", "cheese", "wine", "olives", "honey")
 QUERY = "fresh bread from the oven"
+MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +124,37 @@ def test_rows_below_a_threshold_are_left_out(session: Session) -> None:
     assert {hit.similarity >= middle for _, hit in kept} == {True}
     assert len(kept) == sum(hit.similarity >= middle for _, hit in rows)
     assert session.execute(POSTS.search(QUERY, min_similarity=0.999)).all() == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_speaks_for_a_row_is_the_same_in_every_mode_that_knows_it(
+    session: Session, mode: Mode
+) -> None:
+    mean, deviation = session.execute(
+        text("SELECT similarity_mean, similarity_deviation FROM embedsql.semantic_index")
+    ).one()
+    demand = session.execute(
+        text("SELECT demand FROM embedsql.bm25_question('post_search', 'english', :words, 100)"),
+        {"words": QUERY},
+    ).scalar_one()
+    rows = session.execute(POSTS.search(QUERY, mode=mode, limit=60)).all()
+    for _, hit in rows:
+        meaning = words = -1e9
+        if hit.similarity is not None:
+            meaning = (hit.similarity - mean) / deviation / 2
+        if hit.bm25 is not None:
+            words = hit.bm25 / demand
+        assert hit.support == pytest.approx(max(meaning, words))
+    kept = session.execute(POSTS.search(QUERY, mode=mode, limit=60, min_support=1)).all()
+    assert [post.id for post, _ in kept] == [post.id for post, hit in rows if hit.support >= 1]
+
+
+def test_a_question_without_a_good_answer_finds_nothing(session: Session) -> None:
+    for words in ("zymurgy quokka", "zymurgy bread quokka xylophone"):
+        statement = POSTS.search(words, mode="lexical", min_support=1)
+        assert session.execute(statement).all() == []
+    assert session.execute(POSTS.search("zymurgy bread quokka", mode="lexical")).all()
+    assert session.execute(POSTS.search("bread", mode="lexical", min_support=0.5)).all()
 
 
 def test_autocut_ends_before_the_widest_gap(session: Session) -> None:

@@ -172,7 +172,7 @@ def test_stored_vectors_are_asked_and_their_own_rows_do_not_count(
 
 
 def hit(similarity: float) -> Hit:
-    return Hit(similarity, 1, similarity, None, None, 0, "", "ann")
+    return Hit(similarity, 1, similarity, None, None, None, 0, "", "ann")
 
 
 def test_recall_counts_rows_as_far_as_the_tenth_and_not_the_own_one() -> None:

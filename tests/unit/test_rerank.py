@@ -19,7 +19,7 @@ LENGTHS = [3, 1, 4, 1, 5, 9, 2, 6]
 
 
 def hit(score: float, snippet: str, passage: str | None = None) -> Hit:
-    return Hit(score, 1, 0.5, None, None, 0, snippet, "exact", passage=passage)
+    return Hit(score, 1, 0.5, None, None, None, 0, snippet, "exact", passage=passage)
 
 
 def rows(count: int = len(LENGTHS)) -> list[tuple[str, Hit]]:
