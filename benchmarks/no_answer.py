@@ -73,9 +73,8 @@ def _best_hits(
 def _figures(best: dict[str, list[tuple[bool, float, float]]]) -> dict[str, Any]:
     pooled = [line for lines in best.values() for line in lines]
     thresholds = sorted({similarity for _, _, similarity in pooled})
-    hindsight = max(
-        thresholds, key=lambda one: _balanced([(own, s >= one) for own, _, s in pooled])
-    )
+    right = {one: _balanced([(own, s >= one) for own, _, s in pooled]) for one in thresholds}
+    hindsight = max(right, key=right.__getitem__)
     figures: dict[str, Any] = {
         name: {
             "own answered": _share(lines, own=True),
