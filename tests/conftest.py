@@ -51,7 +51,11 @@ def server() -> Iterator[str]:
         Path(folder).chmod(0o755)  # run as root, the server's own account must reach it
         embedded = EmbeddedServer(Path(folder) / "home")
         try:
-            yield conninfo(embedded.start())
+            info = conninfo(embedded.start())
+            with connect(info) as connection:  # gone after the tests anyway, whatever happens
+                connection.execute("ALTER SYSTEM SET fsync = off")
+                connection.execute("SELECT pg_reload_conf()")
+            yield info
         finally:
             embedded.stop()
 
@@ -87,7 +91,7 @@ def _databases(server: str) -> Iterator[Callable[..., str]]:
         name = f"test_{uuid4().hex[:12]}"
         with connect(server) as connection:
             connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
                     sql.Identifier(name), sql.Identifier(template)
                 )
             )
