@@ -7,8 +7,9 @@ values.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import CTE, ColumnClause, Double, Integer, Text, column
@@ -38,11 +39,16 @@ _COLUMNS = {
 
 def ranking(target: Target, query: BoundQuery) -> tuple[TableValuedAlias, list[ColumnElement[Any]]]:
     """The ranked rows, shaped, to select from, and by what they are ordered, the best first."""
-    key = (column(name, target.chunk.c[name].type) for name in target.key_names)
-    known: Iterator[ColumnClause[Any]] = (column(name, kind) for name, kind in _COLUMNS.items())
-    step = [column("step", Integer)] if query.diversity else []
-    rows = _Ranking(target, query).table_valued(*key, *known, *step, name="hit")
+    columns = _columns(target, in_steps=bool(query.diversity))
+    rows = _Ranking(target, query).table_valued(*columns, name="hit")
     return rows, [rows.c.step] if query.diversity else [rows.c.score.desc()]
+
+
+@lru_cache(maxsize=256)
+def _columns(target: Target, *, in_steps: bool) -> Sequence[ColumnClause[Any]]:
+    key = [column(name, target.chunk.c[name].type) for name in target.key_names]
+    known: list[ColumnClause[Any]] = [column(name, kind) for name, kind in _COLUMNS.items()]
+    return [*key, *known, *([column("step", Integer)] if in_steps else [])]
 
 
 class _Ranking(FunctionElement[Any]):
