@@ -11,6 +11,7 @@ use count from the moment they are waited for. ``python -m benchmarks.reembed --
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import sys
 import threading
@@ -26,8 +27,9 @@ from benchmarks.report import write_report
 from benchmarks.stage import make_article, percentiles, running_worker, temporary_server, texts
 from embedsql.database import connect
 from embedsql.reembed import ModelChange
+from embedsql.reembed.filling import is_built
 from embedsql.registered import RegisteredSearch
-from embedsql.registry import RegisteredIndex
+from embedsql.registry import RegisteredIndex, find_index
 
 SEARCHERS = 4
 RATE = 50  # a second: searches, and as many writes
@@ -178,8 +180,10 @@ def main() -> None:
     options = parser.parse_args()
     rows = texts(options.rows, characters=400)
     rows = [f"{text} number{key}a{key}b" for key, text in enumerate(rows)]
-    with temporary_server() as info, connect(info) as connection, running_worker(info):
-        index = fill(connection, rows)
+    with temporary_server() as info, connect(info) as connection, contextlib.ExitStack() as worker:
+        index = insert(connection, rows)
+        worker.enter_context(running_worker(info))
+        await_filled(connection, index)
         load, parts, seconds = Load(info, rows), {}, {}
 
         def measure() -> None:
@@ -197,21 +201,23 @@ def main() -> None:
     write_report("reembed", figures(options.rows, parts, seconds, load.longest_lock))
 
 
-def fill(connection: psycopg.Connection, rows: list[str]) -> RegisteredIndex:
-    """The table's rows, embedded and indexed by the old model."""
+def insert(connection: psycopg.Connection, rows: list[str]) -> RegisteredIndex:
+    """The table and its rows, before any worker runs: the vector index comes after the vectors."""
     index = make_article(connection, model="hash:384", dimensions=384)
     connection.execute(
         "INSERT INTO article (id, body) SELECT * FROM unnest(%s::bigint[], %s::text[])",
         [list(range(len(rows))), rows],
     )
+    return index
+
+
+def await_filled(connection: psycopg.Connection, index: RegisteredIndex) -> None:
+    """Until the old model's vectors are there, and their index."""
     deadline = time.monotonic() + 3600
-    built = "SELECT FROM pg_index WHERE indisvalid AND indexrelid = to_regclass(%s)"
-    name = f"embedsql.{index.names.vector_index}"
-    while not connection.execute(built.encode(), [name]).rowcount:
+    while find_index(connection, index.spec.name).backfilling or not is_built(connection, index):
         if time.monotonic() > deadline:
             raise TimeoutError("the worker does not get the index built")
         time.sleep(0.5)
-    return index
 
 
 def change(info: str, index: RegisteredIndex) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
+from embedsql import sqlfile
 from embedsql.errors import DeclarationError
 from embedsql.spec import IndexSpec, KeyColumn
 
@@ -100,6 +101,17 @@ def has_row_security(connection: psycopg.Connection, spec: IndexSpec) -> bool:
         [spec.schema, spec.table],
     ).fetchone()
     return found is not None and bool(found[0])
+
+
+def hides_rows(connection: psycopg.Connection, spec: IndexSpec) -> bool:
+    """Whether row-level security of the source may hide rows from the connection's role."""
+    table = sqlfile.text(sqlfile.identifier(spec.schema, spec.table))
+    found = connection.execute(
+        "SELECT FROM pg_catalog.pg_class "
+        "WHERE oid = pg_catalog.to_regclass(%s) AND pg_catalog.row_security_active(oid)",
+        [table],
+    )
+    return found.rowcount > 0
 
 
 def check_is_table(name: str, kind: str) -> None:

@@ -57,7 +57,7 @@ def create_statements(
     The arguments are those of ``ddl.create_statements``.
     """
     made = ddl.create_statements(spec, space=space, partitioned=partitioned, names=names)
-    return made + function_statements(spec)
+    return made + function_statements(spec, names)
 
 
 def drop_statements(spec: IndexSpec) -> list[str]:

@@ -21,11 +21,13 @@ class Inputs:
     Args:
         spec: The index.
         source: The row's alias in the statement.
+        most: Characters of each column that are read. ``None``: as declared.
     """
 
-    def __init__(self, spec: IndexSpec, source: str = "s") -> None:
+    def __init__(self, spec: IndexSpec, source: str = "s", most: int | None = None) -> None:
         self._spec = spec
         self._source = source
+        self._most = most or spec.max_characters
 
     @cached_property
     def hash(self) -> sql.Composed:
@@ -78,7 +80,7 @@ class Inputs:
     @cached_property
     def too_long(self) -> sql.Composed:
         """Whether a column goes on beyond what is read of it."""
-        most = self._spec.max_characters
+        most = self._most
         one = "(octet_length({0}) > {1} AND length(left({0}, {2})) > {1})"
         return sql.SQL("coalesce({}, false)").format(
             sql.SQL(" OR ").join(
@@ -95,7 +97,7 @@ class Inputs:
     def _beginning(self, column: str) -> sql.Composed:
         # trimmed after it is shortened: btrim() takes 12 bytes for each character
         return sql.SQL(r"nullif(btrim(left({}, {}), E' \t\n\r\f\x0B'), '')").format(
-            self._text(column), sqlfile.literal(self._spec.max_characters)
+            self._text(column), sqlfile.literal(self._most)
         )
 
     def _text(self, column: str) -> sql.Composed:

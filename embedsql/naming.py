@@ -64,6 +64,11 @@ class ObjectNames:
         """View of the serving generation's chunks: what every other search reads."""
         return bounded(self.index, "chunk")
 
+    @property
+    def pending(self) -> str:
+        """Function that reads the rows which wait to be embedded: their current text."""
+        return bounded(self.index, "pending")
+
     def next(self, view: str) -> str:
         """Passing name of a view that is about to take the place of ``view``."""
         return bounded(view, f"next_{self.generation}")

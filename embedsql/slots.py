@@ -27,6 +27,7 @@ class Slots:
         self.chunk = sqlfile.kit(self.names.chunk)
         self.chunk_view = sqlfile.kit(self.names.chunk_view)
         self.serving_view = sqlfile.kit(self.names.serving_view)
+        self.pending = sqlfile.kit(self.names.pending)
         self.index_view = sqlfile.identifier(spec.schema, spec.name)
         self.source = sqlfile.identifier(spec.schema, spec.table)
 
@@ -40,6 +41,14 @@ class Slots:
         """``key_1 bigint NOT NULL, key_2 uuid NOT NULL``"""
         return sqlfile.comma(
             sql.SQL("{} {} NOT NULL").format(sqlfile.identifier(own), sqlfile.raw(column.type))
+            for own, column in zip(self.own_key, self.spec.key, strict=True)
+        )
+
+    @cached_property
+    def key_types(self) -> sql.Composed:
+        """``key_1 bigint, key_2 uuid``"""
+        return sqlfile.comma(
+            sql.SQL("{} {}").format(sqlfile.identifier(own), sqlfile.raw(column.type))
             for own, column in zip(self.own_key, self.spec.key, strict=True)
         )
 
@@ -118,10 +127,6 @@ class Slots:
             )
             for name, column in zip(self.own_key, self.spec.key, strict=True)
         )
-
-    def key_match_of_chunk(self, source: str) -> sql.Composed:
-        """``s.id = article_search_chunk_1.key_1``: where a policy allows the chunks no alias."""
-        return self.key_match(source, self.names.chunk)
 
     @cached_property
     def key_texts(self) -> sql.Composed:

@@ -152,4 +152,4 @@ def _switch(operations: Operations, operation: SwitchSemanticIndexOp) -> None:
     spec, names = operation.spec, operation.names
     statements = [ddl.require_ready_statement(spec, names)]
     statements += ddl.switch_statements(spec, names, in_place=False)
-    run(operations, statements + function_statements(spec))
+    run(operations, statements + function_statements(spec, names))

@@ -147,6 +147,7 @@ def _hit_document(key: Any, hit: Hit) -> dict[str, Any]:
         "dense": None if hit.dense_rank is None else dense,
         "lexical": None if hit.lexical_rank is None else lexical,
         "rerank": hit.rerank_score,
+        "pending": hit.pending,
         "snippet": hit.snippet,
     }
 

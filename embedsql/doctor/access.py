@@ -8,16 +8,11 @@ import psycopg
 from psycopg import sql
 
 from embedsql import sqlfile
+from embedsql.catalog import hides_rows
 from embedsql.doctor.finding import Finding, Limits
 from embedsql.grants import missing_grants
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
-
-# a worker that does not see a row would take it for a deleted one, so it refuses to work
-_FILTERED = """
-SELECT current_user::text FROM pg_catalog.pg_class
-WHERE oid = to_regclass(%s) AND row_security_active(oid)
-"""
 
 
 def examine_access(
@@ -34,10 +29,11 @@ def examine_access(
             "\n".join(missing),
             name,
         )
-    source = sqlfile.text(Slots(index.spec, index.names).source)
-    filtered = connection.execute(_FILTERED, [source]).fetchone()
-    if filtered is not None:
-        role = sql.SQL("ALTER ROLE {} BYPASSRLS;").format(sqlfile.identifier(filtered[0]))
+    # a worker that does not see a row would take it for a deleted one, so it refuses to work
+    if hides_rows(connection, index.spec):
+        source = sqlfile.text(Slots(index.spec, index.names).source)
+        (current,) = connection.execute("SELECT current_user::text").fetchall()
+        role = sql.SQL("ALTER ROLE {} BYPASSRLS;").format(sqlfile.identifier(current[0]))
         yield Finding(
             "warning",
             f"row-level security of {source} hides rows from this role: a worker must see every "

@@ -34,7 +34,9 @@ def explain_row(
     state = state_of(subject, key)
     reasons = list(failed_conditions(subject, query, key, condition_words))
     reasons += state.reasons(searchable=searchable)
-    dense = lexical = own = None
+    dense = lexical = None
+    # a row that waits to be embedded may be found by its words all the same
+    own = next((one for one in candidates if one.asked), None)
     if searchable:
         refused = list(failed_words(subject, query, key))
         reasons += refused
@@ -42,9 +44,10 @@ def explain_row(
             dense = dense_rank(subject, bound(subject.target, query), key)
         if query.uses_lexical:
             lexical = lexical_rank(subject, bound(subject.target, query), key)
-        own = next((one for one in candidates if one.asked), None)
         if not refused and not any(reason.code == "filtered" for reason in reasons):
             reasons += _ranking(query, candidates, own, dense, lexical)
+    elif own is not None:
+        reasons += _in_window(query, candidates, own)
     first = query.shaping.offset
     place = None if own is None else own.place
     shown = place is not None and first < place <= first + query.limit

@@ -124,9 +124,10 @@ def _explained(spec: IndexSpec, one: Candidate, terms: Sequence[Term]) -> HitExp
     parts = []
     if one.dense.share is not None:
         found = f"rank {one.dense.rank}" if one.dense.rank else "not among the nearest"
-        parts.append(
-            f"{one.dense.share:.3f} by meaning (similarity {one.dense.value:.3f}, {found})"
+        near = (
+            "not embedded yet" if one.dense.value is None else f"similarity {one.dense.value:.3f}"
         )
+        parts.append(f"{one.dense.share:.3f} by meaning ({near}, {found})")
     if one.lexical.share is not None:
         words = ", ".join(term.term for term in terms) or "no word"
         found = f"rank {one.lexical.rank}" if one.lexical.rank else "not among the best"

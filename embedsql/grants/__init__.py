@@ -111,7 +111,7 @@ def grant_statements(
             file,
             role=sqlfile.identifier(role),
             source_schema=sqlfile.identifier(spec.schema),
-            key=sqlfile.comma(sqlfile.identifier(column.name) for column in spec.key),
+            read=sqlfile.comma(sqlfile.identifier(name) for name in _read(spec)),
             vector_column=sqlfile.identifier(spec.vector_column),
             **{slot: sqlfile.identifier(*name) for slot, name in _objects(slots).items()},
         )
@@ -119,20 +119,22 @@ def grant_statements(
 
 
 def policy_statements(spec: IndexSpec, names: ObjectNames | None = None) -> list[str]:
-    """The row-level security of an index's chunks, where its source has one.
+    """The row-level security of an index's chunks and change log, where its source has one.
 
-    A search role may read the chunks' table. The searches join the source, whose policies hold;
-    with these statements they hold for whoever reads the chunks alone.
+    A search role may read these tables. The searches join the source, whose policies hold; with
+    these statements they hold for whoever reads the tables alone.
     """
     slots = Slots(spec, names)
     return [
         sqlfile.text(statement)
+        for table in (slots.names.chunk, slots.names.log)
         for statement in sqlfile.script(
             __name__,
             "policy.sql",
-            chunk=slots.chunk,
+            table=sqlfile.kit(table),
             source=slots.source,
-            key_match=slots.key_match_of_chunk("s"),
+            # a policy allows its table no alias
+            key_match=slots.key_match("s", table),
         )
     ]
 
@@ -190,9 +192,14 @@ def _files(spec: IndexSpec, purpose: Purpose) -> list[str]:
 def _columns(slots: Slots, words: str | None) -> tuple[str, ...] | None:
     if words == "{vector_column}":
         return (slots.spec.vector_column,)
-    if words == "{key}":
-        return tuple(column.name for column in slots.spec.key)
+    if words == "{read}":
+        return _read(slots.spec)
     return None if words is None else tuple(words.split(", "))
+
+
+def _read(spec: IndexSpec) -> tuple[str, ...]:
+    """The source's columns that a search reads."""
+    return tuple(dict.fromkeys((*(column.name for column in spec.key), *spec.watched)))
 
 
 def _objects(slots: Slots) -> dict[str, tuple[str, str]]:
@@ -204,6 +211,7 @@ def _objects(slots: Slots) -> dict[str, tuple[str, str]]:
         "serving_view": (SCHEMA, names.serving_view),
         "chunk_view": (SCHEMA, names.chunk_view),
         "log": (SCHEMA, names.log),
+        "pending": (SCHEMA, names.pending),
         "batch": (SCHEMA, names.batch),
         "row": (SCHEMA, names.row),
         "chunk": (SCHEMA, names.chunk),

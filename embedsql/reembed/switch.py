@@ -132,7 +132,7 @@ def _repoint(
     source = Slots(target.spec).source
     connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(source), {})
     statements = ddl.switch_statements(target.spec, target.names, in_place=in_place)
-    for statement in (*statements, *function_statements(target.spec)):
+    for statement in (*statements, *function_statements(target.spec, target.names)):
         connection.execute(statement.encode())
 
 

@@ -82,6 +82,12 @@ BEGIN
     RETURN pages * per_page;
 END $$;
 
+-- How far a change log has come, whether its entries are still there or were dealt with.
+CREATE FUNCTION embedsql.last_change(log_table text) RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_sequence_last_value(pg_get_serial_sequence(format('embedsql.%I', log_table), 'seq'))
+$$;
+
 -- A question as BM25 asks it. weights: the terms' IDFs, so that the score of a chunk is -(terms <#> weights). terms: rarest
 -- first, with the most that each can add to a score. probe: what the first of them (probed) match, which is where
 -- the best chunks will mostly be found. demand: the score of a chunk that has every term once, those that no chunk has
@@ -145,7 +151,8 @@ BEGIN
     ), ordered AS (
         SELECT *, sum(df) OVER (ORDER BY weight DESC, lexeme) - df AS before FROM weighed WHERE df > 0
     ), placed AS (
-        SELECT embedsql.term_place(lexeme) AS place, sum(weight) AS weight FROM ordered GROUP BY 1
+        -- words that no chunk has, included: a row that waits to be embedded may have them
+        SELECT embedsql.term_place(lexeme) AS place, sum(weight) AS weight FROM weighed GROUP BY 1
     )
     SELECT (SELECT embedsql.sparse(string_agg(place || ':' || weight::real, ',')) FROM placed),
            array_agg(lexeme ORDER BY weight DESC, lexeme), array_agg(weight * 2.2 ORDER BY weight DESC, lexeme),

@@ -31,6 +31,7 @@ class BoundQuery:
         dimensions: Length of the vector, where a form needs to know it.
         joined: The tables of ``joins``, and ``join_on`` their conditions.
         after: The score and the key of the last row of the page before.
+        pinned: Whether a generation is read that may not be the one that serves.
         place: Which of the searches in one statement it is, from 1.
     """
 
@@ -60,7 +61,13 @@ class BoundQuery:
     diversity: float = 0.0
     highlight: bool = False
     neighbours: int | None = None
+    pinned: bool = False
     place: int = 1
+
+    @property
+    def reads_pending(self) -> bool:
+        """Whether rows that wait to be embedded are looked through."""
+        return self.mode != "dense" and self.tuning.pending and not self.pinned
 
     @property
     def uses_dense(self) -> bool:
@@ -124,6 +131,7 @@ def bound(target: Target, query: Query) -> BoundQuery:
         diversity=shaping.diversity,
         highlight=shaping.highlight,
         neighbours=shaping.neighbours,
+        pinned=target.generation is not None,
     )
 
 

@@ -19,7 +19,8 @@ def ranked_rows(target: Target, query: BoundQuery, *, shares: bool = False) -> C
     """The lanes' rows with one score. What a lane does not know of a row is null.
 
     Columns: the key, ``chunk_seq``, ``score``, ``dense_rank``, ``similarity``, ``lexical_rank``,
-    ``bm25``, ``support``, ``strategy``; with ``shares`` of a hybrid search also ``dense_share`` and
+    ``bm25``, ``support``, ``strategy``, ``fresh`` (the text of a row that waits to be embedded,
+    where the lexical lane found it); with ``shares`` of a hybrid search also ``dense_share`` and
     ``lexical_share``, whose sum is the score.
     """
     if query.mode == "dense":
@@ -45,6 +46,7 @@ def _dense_only(target: Target, query: BoundQuery, dense: CTE) -> CTE:
         cast(null(), Float).label("bm25"),
         support(scale, None, near, None).label("support"),
         dense.c.strategy,
+        cast(null(), Text).label("fresh"),
     ).cte(query.named("ranked"))
 
 
@@ -59,6 +61,7 @@ def _lexical_only(target: Target, query: BoundQuery, question: CTE, lexical: CTE
         lexical.c.score.label("bm25"),
         support(None, question, None, lexical.c.score).label("support"),
         cast(null(), Text).label("strategy"),
+        lexical.c.fresh,
     ).cte(query.named("ranked"))
 
 
@@ -79,6 +82,7 @@ def _both_lanes(target: Target, query: BoundQuery, lexical: CTE) -> CTE:
             lexical.c.score.label("bm25"),
             # the lane's strategy holds for rows that only the other lane found, too
             select(func.max(dense.c.strategy)).scalar_subquery().label("strategy"),
+            lexical.c.fresh,
         )
         .select_from(dense)
         .join(lexical, and_(*(left == right for left, right in pairs)), full=True)
@@ -90,12 +94,14 @@ def _fused(target: Target, query: BoundQuery, question: CTE, found: CTE, *, shar
     known = _completed(target, query, question, found)
     scale = calibration(target, query.named("calibration"))
     dense, lexical = lane_shares(query, scale, known)
-    columns = [column for column in known.c if column.name != "strategy"]
+    columns = [column for column in known.c if column.name not in ("strategy", "fresh")]
     if shares:
         columns += [dense.label("dense_share"), lexical.label("lexical_share")]
     score = (dense + lexical).label("score")
     backed = support(scale, question, known.c.similarity, known.c.bm25).label("support")
-    return select(*columns, score, backed, known.c.strategy).cte(query.named("ranked"))
+    return select(*columns, score, backed, known.c.strategy, known.c.fresh).cte(
+        query.named("ranked")
+    )
 
 
 def _completed(target: Target, query: BoundQuery, question: CTE, found: CTE) -> CTE:

@@ -2,6 +2,7 @@
 
 MaxScore in one statement: the rarest terms (the probe) choose candidates; a second stage looks
 at what else could score above the k-th of these, which is often nothing. The result is exact.
+Rows that wait to be embedded come in as they are now, instead of as they were (``pending``).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     CTE,
     Double,
+    Integer,
     Text,
     case,
     cast,
@@ -18,6 +20,8 @@ from sqlalchemy import (
     exists,
     false,
     func,
+    literal,
+    null,
     select,
     true,
     union_all,
@@ -27,6 +31,7 @@ from sqlalchemy.sql.selectable import FromClause
 
 from embedsql.search.bound import BoundQuery, Expression
 from embedsql.search.collapse import best_chunk
+from embedsql.search.pending import asked_of, pending_rows, settled
 from embedsql.search.target import Target
 
 # chunks that a stage hands on for each row asked for, since several may be of one row
@@ -67,11 +72,13 @@ def question_of(target: Target, query: BoundQuery) -> CTE:
 
 
 def lexical_lane(target: Target, query: BoundQuery, question: CTE) -> CTE:
-    """Columns: the key, ``chunk_seq``, ``score``, ``rank`` from 1."""
+    """Columns: the key, ``chunk_seq``, ``score``, ``fresh``, ``rank`` from 1."""
     depth = _depth(query)
     most = depth * OVERSAMPLE
+    pending = pending_rows(target, query) if query.reads_pending else None
     probe = select(question.c.probe).scalar_subquery()
-    probed = _best_matches(target, query, question, probe, most).cte(query.named("probed"))
+    probed = _best_matches(target, query, question, probe, most, pending)
+    probed = probed.cte(query.named("probed"))
     beyond = (
         select(
             func.embedsql.bm25_beyond(
@@ -86,16 +93,22 @@ def lexical_lane(target: Target, query: BoundQuery, question: CTE) -> CTE:
         .prefix_with("MATERIALIZED")
     )
     matched = select(beyond.c.matched).scalar_subquery()
-    others = _best_matches(target, query, question, matched, most).cte(query.named("others"))
+    others = _best_matches(target, query, question, matched, most, pending)
+    others = others.cte(query.named("others"))
     near = union_all(select(*probed.c), select(*others.c)).subquery("near")
     rows = best_chunk(target, near, near.c.score.desc(), near.c.score).cte(
         query.named("near_match")
     )
     short = _is_short(target, rows, (probed, others), depth, most)
-    all_rows = _every_match(target, query, question, only_if=short)
-    found = union_all(select(*rows.c).where(~short), select(*all_rows.c).where(short)).subquery(
-        "matching"
-    )
+    all_rows = _every_match(target, query, question, pending, only_if=short)
+    stored = cast(null(), Text).label("fresh")
+    lanes = [select(*rows.c, stored).where(~short), select(*all_rows.c, stored).where(short)]
+    if pending is not None:
+        score = bm25(pending, question).label("score")
+        chunk = literal(0, Integer).label("chunk_seq")
+        waiting = select(*target.key_of(pending), chunk, score, pending.c.chunk.label("fresh"))
+        lanes.append(waiting.where(score > 0, *asked_of(target, query, pending)))
+    found = union_all(*lanes).subquery("matching")
     order = [found.c.score.desc(), *target.key_of(found)]
     return (
         select(*found.c, func.row_number().over(order_by=order).label("rank"))
@@ -122,6 +135,7 @@ def _best_matches(
     question: CTE,
     matched: Expression,
     most: Expression,
+    pending: CTE | None,
 ) -> Any:
     """The best chunks that match, of rows that pass the filters.
 
@@ -133,7 +147,7 @@ def _best_matches(
     order = [score.desc(), *target.key_of(chunk), chunk.c.chunk_seq]
     matching = (
         select(*target.key_of(chunk), chunk.c.chunk_seq, score)
-        .where(chunk.c.lexemes.op("@@")(matched))
+        .where(chunk.c.lexemes.op("@@")(matched), *settled(target, chunk, pending))
         .order_by(*order)
         .subquery("scored")
     )
@@ -169,7 +183,9 @@ def _is_short(
     return func.coalesce(_score_at(target, rows, depth), 0.0) < func.greatest(*cut)
 
 
-def _every_match(target: Target, query: BoundQuery, question: CTE, *, only_if: Expression) -> CTE:
+def _every_match(
+    target: Target, query: BoundQuery, question: CTE, pending: CTE | None, *, only_if: Expression
+) -> CTE:
     """Every chunk that matches, collapsed to rows; nothing is read unless ``only_if`` holds."""
     matched = select(
         func.embedsql.bm25_beyond(question.c.terms, question.c.bounds, 0, question.c.required, 0.0)
@@ -177,7 +193,11 @@ def _every_match(target: Target, query: BoundQuery, question: CTE, *, only_if: E
     score = bm25(target.chunk, question).label("score")
     chunks = (
         target.chunks_of_source(query, score)
-        .where(target.chunk.c.lexemes.op("@@")(matched), only_if)
+        .where(
+            target.chunk.c.lexemes.op("@@")(matched),
+            only_if,
+            *settled(target, target.chunk, pending),
+        )
         .subquery("matching_chunk")
     )
     rows = best_chunk(target, chunks, chunks.c.score.desc(), chunks.c.score).subquery("every")

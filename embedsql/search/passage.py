@@ -15,16 +15,16 @@ from embedsql.search.target import Target
 SNIPPET_CHARACTERS = 240
 
 
-def snippet(target: Target) -> ColumnElement[Any]:
+def snippet(target: Target, query: BoundQuery, rows: FromClause) -> ColumnElement[Any]:
     """The beginning of a hit's chunk."""
-    return func.left(target.chunk.c.chunk, SNIPPET_CHARACTERS).label("snippet")
+    return func.left(_chunk(target, query, rows), SNIPPET_CHARACTERS).label("snippet")
 
 
-def highlighted(target: Target, query: BoundQuery) -> ColumnElement[Any]:
+def highlighted(target: Target, query: BoundQuery, rows: FromClause) -> ColumnElement[Any]:
     """The chunk's best fragments as HTML; see ``embedsql.highlight``."""
     plain = cast(literal("simple", Text), REGCONFIG)
     configuration = plain if target.lexical is None else target.configuration()
-    marked = func.embedsql.highlight(configuration, target.chunk.c.chunk, query.text)
+    marked = func.embedsql.highlight(configuration, _chunk(target, query, rows), query.text)
     return marked.label("highlight")
 
 
@@ -52,4 +52,11 @@ def passage(target: Target, query: BoundQuery, rows: FromClause) -> ColumnElemen
     )
     spaced = case((parts.c.apart, " "), else_="") + parts.c.part
     joined = func.string_agg(spaced, aggregate_order_by(literal("", Text), parts.c.chunk_seq))
-    return select(joined).scalar_subquery().label("passage")
+    stored = select(joined).scalar_subquery()
+    return (func.coalesce(rows.c.fresh, stored) if query.reads_pending else stored).label("passage")
+
+
+def _chunk(target: Target, query: BoundQuery, rows: FromClause) -> ColumnElement[Any]:
+    """A hit's chunk; of a row that waits to be embedded, its text."""
+    stored = target.chunk.c.chunk
+    return func.coalesce(rows.c.fresh, stored) if query.reads_pending else stored

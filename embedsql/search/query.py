@@ -41,6 +41,8 @@ class SearchTuning:
         dense_weight: Weight of the dense lane in the fusion. Defaults to 1.
         lexical_weight: Weight of the lexical lane. ``None``: 1, and 4 in the calibrated fusion,
             there up to 16 times as much where meaning and words hardly agree (a weak model).
+        pending: Whether the lexical lane looks through the rows that wait to be embedded, too (at
+            most the 50 that changed last), as they are now.
     """
 
     candidates: int = 100
@@ -52,6 +54,7 @@ class SearchTuning:
     saturation: float = 40.0
     dense_weight: float = 1.0
     lexical_weight: float | None = None
+    pending: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.candidates <= 10 * MOST_ROWS:

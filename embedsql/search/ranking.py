@@ -34,6 +34,7 @@ _COLUMNS = {
     "bm25": Double,
     "support": Double,
     "strategy": Text,
+    "fresh": Text,
 }
 
 

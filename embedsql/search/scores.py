@@ -89,7 +89,9 @@ def lane_shares(
         if tuning.lexical_weight is None:
             lexical = lexical * scale.factor
         apart = (rows.c.similarity - scale.mean) / scale.deviation
-        dense_part = apart + BONUS * func.power(func.greatest(apart - STANDING_OUT, 0.0), 2)
+        known = apart + BONUS * func.power(func.greatest(apart - STANDING_OUT, 0.0), 2)
+        # of a row that is not embedded yet: what the others have on average
+        dense_part = func.coalesce(known, func.avg(known).over(), 0.0)
         lexical_part = rows.c.bm25 / (rows.c.bm25 + cast(tuning.saturation, Double))
     return dense * dense_part, lexical * lexical_part
 

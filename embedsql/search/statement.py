@@ -33,7 +33,11 @@ def search_statement(target: Target, query: Query | BoundQuery) -> Select[Any]:
         select(*entity, hit)
         .select_from(source.entity)
         .join(rows, target.is_row_of(rows))
-        .join(chunk, and_(same_chunk, chunk.c.chunk_seq == rows.c.chunk_seq))
+        .join(
+            chunk,
+            and_(same_chunk, chunk.c.chunk_seq == rows.c.chunk_seq),
+            isouter=query.reads_pending,
+        )
         .order_by(*best_first, *source.key)
         .limit(query.limit)
     )
@@ -68,11 +72,12 @@ def _hit_columns(target: Target, query: BoundQuery, rows: FromClause) -> list[Co
         rows.c.bm25,
         rows.c.support,
         rows.c.chunk_seq,
-        snippet(target),
+        snippet(target, query, rows),
         rows.c.strategy,
+        rows.c.fresh.is_not(None).label("pending"),
     ]
     if query.highlight and query.text is not None:
-        columns.append(highlighted(target, query))
+        columns.append(highlighted(target, query, rows))
     if query.neighbours is not None:
         columns.append(passage(target, query, rows))
     return columns

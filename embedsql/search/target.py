@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import REGCONFIG
 from sqlalchemy.orm import join
 from sqlalchemy.sql import ColumnElement
-from sqlalchemy.sql.selectable import FromClause
+from sqlalchemy.sql.selectable import FromClause, TableValuedAlias
 from sqlalchemy.types import NullType
 
 from embedsql.errors import QueryError
@@ -136,8 +136,17 @@ class Target:
         self, key: Sequence[ColumnElement[Any]], query: BoundQuery
     ) -> Sequence[ColumnElement[bool]]:
         """All that a row must pass: the caller's condition, and the words that are required."""
-        own = () if query.where is None else (query.where,)
-        return (*own, *self.asked_of(key, query))
+        return (*self.conditions(query), *self.asked_of(key, query))
+
+    def conditions(self, query: BoundQuery) -> Sequence[ColumnElement[bool]]:
+        """The caller's condition."""
+        return () if query.where is None else (query.where,)
+
+    def asked(self, query: BoundQuery) -> TableValuedAlias:
+        """What the query's text requires and excludes; see ``embedsql.read_question``."""
+        return func.embedsql.read_question(
+            self.index, self.configuration(), query.text, self.generation
+        ).table_valued("required", "excluded", name="asked")
 
     def checked_key(self, key: Any, of: str) -> Sequence[Any]:
         """The values of a key that a caller gave: a scalar, or a tuple.
@@ -161,9 +170,7 @@ class Target:
         """
         if not query.has_operators:
             return ()
-        asked = func.embedsql.read_question(
-            self.index, self.configuration(), query.text, self.generation
-        ).table_valued("required", "excluded", name="asked")
+        asked = self.asked(query)
         required = select(asked.c.required).scalar_subquery()
         excluded = select(asked.c.excluded).scalar_subquery()
         row = key[0] if len(key) == 1 else tuple_(*key)

@@ -155,6 +155,6 @@ def _pool(target: Target, query: BoundQuery, rows: CTE) -> CTE:
             ),
             cast(func.row_number().over(order_by=order), Integer).label("place"),
         )
-        .join(chunk, same)
+        .join(chunk, same, isouter=query.reads_pending)
         .cte(query.named("pool"))
     )

@@ -1,7 +1,9 @@
-"""A typed function for each index, named as the index: search from psql and every other language.
+"""The functions of each index.
 
-``SELECT * FROM article_search('how do I get back into my account', 10)``. It runs as its caller,
-so privileges and row-level security hold.
+One is named as the index: search from psql and every other language, ``SELECT * FROM
+article_search('how do I get back into my account', 10)``. One reads the rows that wait to be
+embedded, for every search (``pending``). They run as their caller, so privileges and row-level
+security hold.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from typing import get_type_hints
 from psycopg import sql
 
 from embedsql import sqlfile
+from embedsql.naming import ObjectNames
 from embedsql.search import Hit
 from embedsql.search.query import Mode
-from embedsql.slots import dollar_quoted
+from embedsql.slots import Slots, dollar_quoted
 from embedsql.spec import IndexSpec
+from embedsql.sqlsearch.pending import pending_fill
 from embedsql.sqlsearch.template import Template, search_template
 
 __all__ = ["drop_function_statements", "function_statements"]
@@ -30,49 +34,69 @@ _file = partial(sqlfile.statement, __name__)
 _script = partial(sqlfile.script, __name__)
 
 
-def function_statements(spec: IndexSpec) -> list[str]:
-    """The statements that make an index's function, or make it anew.
+def function_statements(spec: IndexSpec, names: ObjectNames | None = None) -> list[str]:
+    """The statements that make an index's functions, or make them anew.
 
     Its tables, and pgvector on the search_path, must be there.
+
+    Args:
+        spec: The declaration.
+        names: Of the generation that serves. ``None``: the first.
     """
+    return _texts([*_pending(Slots(spec, names)), *_search(spec)])
+
+
+def drop_function_statements(spec: IndexSpec) -> list[str]:
+    """The statements that remove an index's functions; before its view and tables go."""
+    found = _file(
+        "drop_body.sql",
+        schema=sqlfile.literal(spec.schema),
+        name=sqlfile.literal(spec.name),
+        comment=sqlfile.literal(COMMENT),
+    )
+    function = _script("drop.sql", body=_quoted(found))
+    return _texts([*function, *_script("drop_pending.sql", pending=Slots(spec).pending)])
+
+
+def _pending(slots: Slots) -> list[sql.Composed]:
+    if slots.spec.lexical is None:  # the generation before may have had words
+        return _script("drop_pending.sql", pending=slots.pending)
+    body = _file("pending_body.sql", **pending_fill(slots))
+    return _script(
+        "pending.sql",
+        pending=slots.pending,
+        key_types=slots.key_types,
+        body=_quoted(body),
+        comment=sqlfile.literal("rows that wait to be embedded, as they are now"),
+        pin=_pin(slots.spec, sql.SQL("{}()").format(slots.pending)),
+    )
+
+
+def _search(spec: IndexSpec) -> list[sql.Composed]:
     modes: list[Mode] = ["hybrid", "dense", "lexical"] if spec.lexical else ["dense"]
     function = sqlfile.identifier(spec.schema, spec.name)
     named = {name: sqlfile.identifier(_beside_key(spec, name)) for name in ARGUMENTS}
     signature = sql.SQL("{}(text, int, text, vector, int)").format(function)
-    return _texts(
-        _script(
-            "function.sql",
-            function=function,
-            **named,
-            default_mode=sqlfile.literal(modes[0]),
-            columns=_result_columns(spec, search_template(spec, modes[0])),
-            body=_quoted(_body(spec, modes)),
-            comment=sqlfile.literal(COMMENT),
-            pin=_quoted(
-                _file(
-                    "pin.sql",
-                    signature=_name(signature),
-                    source=_name(sqlfile.identifier(spec.schema, spec.table)),
-                    schema=_name(sqlfile.identifier(spec.schema)),
-                )
-            ),
-        )
+    return _script(
+        "function.sql",
+        function=function,
+        **named,
+        default_mode=sqlfile.literal(modes[0]),
+        columns=_result_columns(spec, search_template(spec, modes[0])),
+        body=_quoted(_body(spec, modes)),
+        comment=sqlfile.literal(COMMENT),
+        pin=_pin(spec, signature),
     )
 
 
-def drop_function_statements(spec: IndexSpec) -> list[str]:
-    """The statements that remove an index's function; before its view and tables go."""
-    return _texts(
-        _script(
-            "drop.sql",
-            body=_quoted(
-                _file(
-                    "drop_body.sql",
-                    schema=sqlfile.literal(spec.schema),
-                    name=sqlfile.literal(spec.name),
-                    comment=sqlfile.literal(COMMENT),
-                )
-            ),
+def _pin(spec: IndexSpec, signature: sql.Composable) -> sql.SQL:
+    """The body that fixes a function's search_path."""
+    return _quoted(
+        _file(
+            "pin.sql",
+            signature=_name(signature),
+            source=_name(sqlfile.identifier(spec.schema, spec.table)),
+            schema=_name(sqlfile.identifier(spec.schema)),
         )
     )
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 import psycopg
 
 from embedsql import registry
+from embedsql.catalog import hides_rows
 from embedsql.changelog import Backfill, Batch, ChangeLog
 from embedsql.embedders import Embedder, load_embedder, options_of
-from embedsql.errors import ProviderError, SpaceMismatchError
+from embedsql.errors import ConfigurationError, ProviderError, SpaceMismatchError
 from embedsql.ingest import Ingest
 from embedsql.registry import RegisteredIndex
 from embedsql.worker.lane import FIRST_PAUSE, LONGEST_PAUSE, Lane
@@ -107,6 +108,11 @@ class Lanes:
             raise SpaceMismatchError(
                 f"the vectors of {index.label!r} are of another space than the model "
                 f"gives now: stored {stored}, model {embedder.space.label}"
+            )
+        if hides_rows(connection, index.spec):  # nor would it see what is logged of them
+            raise ConfigurationError(
+                f"row-level security of {index.spec.schema}.{index.spec.table} hides rows from "
+                "this role, and a worker must see every row: ALTER ROLE … BYPASSRLS"
             )
         registry.set_problem(connection, index.index_id, None)
         self._report.problems.pop(index.label, None)
