@@ -6,24 +6,27 @@ The index's function reads a bounded part of them, the last to change; see ``sql
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import CTE, Text, column, func, not_, select, tuple_
 from sqlalchemy.dialects.postgresql import TSVECTOR
-from sqlalchemy.sql.elements import quoted_name
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import FromClause
+from sqlalchemy.sql.visitors import InternalTraversal
 
-from embedsql.naming import ObjectNames
+from embedsql.naming import SCHEMA, ObjectNames
 from embedsql.search.bound import BoundQuery, Expression
 from embedsql.search.target import Target
 
 
 def pending_rows(target: Target, query: BoundQuery) -> CTE:
     """Those that pass the caller's condition: the key, ``chunk``, ``lexemes`` and ``terms``."""
-    name = quoted_name(ObjectNames(target.index).pending, quote=True)
     kinds = (column.type for column in target.source.key)
     key = [column(own, kind) for own, kind in zip(target.key_names, kinds, strict=True)]
     terms = column("terms", target.chunk.c.terms.type)
-    rows = getattr(func.embedsql, name)().table_valued(
+    rows = _Pending(target.index).table_valued(
         *key, column("chunk", Text), column("lexemes", TSVECTOR), terms, name="pending_row"
     )
     return (
@@ -58,3 +61,24 @@ def asked_of(target: Target, query: BoundQuery, pending: CTE) -> Sequence[Expres
         func.coalesce(lexemes.bool_op("@@")(required), True),
         not_(func.coalesce(lexemes.bool_op("@@")(excluded), False)),
     )
+
+
+class _Pending(FunctionElement[Any]):
+    """A call of the index's function: SQLAlchemy's own cannot be named just anything."""
+
+    name = "pending"
+    inherit_cache = True
+    _traverse_internals = [  # noqa: RUF012
+        *FunctionElement._traverse_internals,
+        ("index", InternalTraversal.dp_string),
+    ]
+
+    def __init__(self, index: str) -> None:
+        super().__init__()
+        self.index = index
+
+
+@compiles(_Pending)
+def _compile(element: _Pending, compiler: SQLCompiler, **options: Any) -> str:
+    quote = compiler.preparer.quote
+    return f"{quote(SCHEMA)}.{quote(ObjectNames(element.index).pending)}()"

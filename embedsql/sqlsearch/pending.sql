@@ -2,8 +2,6 @@
 CREATE OR REPLACE FUNCTION {pending}() RETURNS TABLE ({key_types}, chunk text, lexemes tsvector, terms sparsevec)
 LANGUAGE plpgsql STABLE ROWS 10 AS {body};
 
-REVOKE ALL ON FUNCTION {pending}() FROM PUBLIC;
-
 COMMENT ON FUNCTION {pending}() IS {comment};
 
 DO {pin};

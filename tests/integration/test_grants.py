@@ -283,8 +283,6 @@ def test_search_role_searches_and_sees_nothing_else(
         searcher,
         [
             "SELECT tenant_id FROM article",
-            "SELECT title FROM article",
-            "SELECT * FROM embedsql.article_search_log",
             "SELECT * FROM embedsql.article_search_batch",
             "SELECT * FROM embedsql.article_search_row_1",
             "SELECT * FROM embedsql.failure",

@@ -129,6 +129,7 @@ def test_sql_and_python_give_the_same_rows_in_the_same_order(
                         hit.chunk_seq,
                         hit.snippet,
                         hit.strategy or "lexical",
+                        hit.pending,
                         hits.complete,
                     )
                     for key, hit in hits.hits
