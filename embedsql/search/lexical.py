@@ -99,7 +99,10 @@ def lexical_lane(target: Target, query: BoundQuery, question: CTE) -> CTE:
     rows = best_chunk(target, near, near.c.score.desc(), near.c.score).cte(
         query.named("near_match")
     )
-    short = _is_short(target, rows, (probed, others), depth, most)
+    found_short = _is_short(target, rows, (probed, others), depth, most).label("short")
+    # asked twice below, computed once
+    shortage = select(found_short).cte(query.named("shortage")).prefix_with("MATERIALIZED")
+    short = select(shortage.c.short).scalar_subquery()
     all_rows = _every_match(target, query, question, pending, only_if=short)
     stored = cast(null(), Text).label("fresh")
     lanes = [select(*rows.c, stored).where(~short), select(*all_rows.c, stored).where(short)]

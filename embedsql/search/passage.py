@@ -57,6 +57,16 @@ def passage(target: Target, query: BoundQuery, rows: FromClause) -> ColumnElemen
 
 
 def _chunk(target: Target, query: BoundQuery, rows: FromClause) -> ColumnElement[Any]:
-    """A hit's chunk; of a row that waits to be embedded, its text."""
-    stored = target.chunk.c.chunk
+    """A hit's chunk; of a row that waits to be embedded, its text.
+
+    A subquery, not a join: PostgreSQL reads the chunks of the rows that are shown, after the LIMIT.
+    """
+    chunk = target.chunk.alias("hit_chunk")
+    pairs = zip(target.key_of(chunk), target.key_of(rows), strict=True)
+    stored = (
+        select(chunk.c.chunk)
+        .where(*(left == right for left, right in pairs), chunk.c.chunk_seq == rows.c.chunk_seq)
+        .correlate(rows)
+        .scalar_subquery()
+    )
     return func.coalesce(rows.c.fresh, stored) if query.reads_pending else stored

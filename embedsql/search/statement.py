@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, Table, and_, func, select
+from sqlalchemy import Select, Table, func, select
 from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 from sqlalchemy.sql.selectable import FromClause
 
@@ -24,20 +24,13 @@ def search_statement(target: Target, query: Query | BoundQuery) -> Select[Any]:
     """
     query = bound(target, query) if isinstance(query, Query) else query
     rows, best_first = ranking(target, query)
-    source, chunk = target.source, target.chunk
+    source = target.source
     entity = source.table.columns if isinstance(source.entity, Table) else [source.entity]
     hit = HitBundle(*_hit_columns(target, query, rows))
-    pairs = zip(target.key_of(rows), target.key_of(chunk), strict=True)
-    same_chunk = and_(*(left == right for left, right in pairs))
     statement = (
         select(*entity, hit)
         .select_from(source.entity)
         .join(rows, target.is_row_of(rows))
-        .join(
-            chunk,
-            and_(same_chunk, chunk.c.chunk_seq == rows.c.chunk_seq),
-            isouter=query.reads_pending,
-        )
         .order_by(*best_first, *source.key)
         .limit(query.limit)
     )
