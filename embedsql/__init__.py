@@ -30,8 +30,9 @@ from embedsql.errors import (
     UnknownModelError,
 )
 from embedsql.index import SemanticIndex
+from embedsql.key import KeyColumn
 from embedsql.search import Hit, SearchTuning, Shaping, recency
-from embedsql.spec import Chunking, IndexSpec, KeyColumn
+from embedsql.spec import Chunking, IndexSpec
 from embedsql.vectors import Hnsw, Ivfflat
 
 __all__ = [

@@ -10,7 +10,8 @@ from psycopg.rows import tuple_row
 
 from embedsql import sqlfile
 from embedsql.errors import DeclarationError
-from embedsql.spec import IndexSpec, KeyColumn
+from embedsql.key import KeyColumn
+from embedsql.spec import IndexSpec
 
 _KINDS = {
     "v": "a view",

@@ -13,9 +13,9 @@ from psycopg.rows import class_row
 from embedsql import ddl, sqlfile
 from embedsql.catalog import SourceTable, describe_source
 from embedsql.errors import DeclarationError
+from embedsql.key import KeyColumn
 from embedsql.naming import SCHEMA
 from embedsql.registry import RegisteredIndex
-from embedsql.spec import KeyColumn
 
 # by their functions, which follow no rename: wherever the source is now, its triggers are with it
 _TRIGGERS = """

@@ -7,12 +7,12 @@ One frozen ``IndexSpec`` is what DDL, trigger, worker and search derive from; a 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from embedsql.errors import DeclarationError
+from embedsql.key import KeyColumn
 from embedsql.naming import MAX_BYTES, ObjectNames
 from embedsql.template import Template
 from embedsql.vectors import Hnsw, Ivfflat, Metric, Quantization, Stored, VectorForm, VectorIndex
@@ -21,27 +21,6 @@ DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 Backend = Literal["torch", "openvino", "onnx"]
 Storage = Literal["table", "column"]
-
-BUILT_IN_TYPES = frozenset(
-    {
-        *("smallint", "integer", "bigint", "numeric", "real", "double precision", "oid", "boolean"),
-        *("uuid", "text", "character varying", "bytea", "inet"),
-        *("date", "timestamp without time zone", "timestamp with time zone"),
-    }
-)
-
-
-@dataclass(frozen=True)
-class KeyColumn:
-    """One column of the source's primary key, with its SQL type as ``format_type`` prints it."""
-
-    name: str
-    type: str
-
-    @property
-    def is_built_in(self) -> bool:
-        """Whether every search_path finds its operators; the length is no part of a type."""
-        return re.sub(r"\(.*?\)", "", self.type) in BUILT_IN_TYPES
 
 
 @dataclass(frozen=True)
@@ -271,8 +250,3 @@ def check_name(name: str) -> None:
         raise DeclarationError(f"the index name {name!r} is not valid text: a lone surrogate")
     if len(name.encode()) > MAX_BYTES:
         raise DeclarationError(f"the index name {name!r} is longer than {MAX_BYTES} bytes")
-
-
-def key_from_types(columns: Sequence[tuple[str, str]]) -> tuple[KeyColumn, ...]:
-    """Key columns from (name, SQL type) pairs."""
-    return tuple(KeyColumn(name, sql_type) for name, sql_type in columns)

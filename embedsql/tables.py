@@ -16,8 +16,8 @@ from sqlalchemy.sql.selectable import FromClause
 from sqlalchemy.types import TypeEngine
 
 from embedsql.errors import DeclarationError
+from embedsql.key import KeyColumn
 from embedsql.naming import SCHEMA, ObjectNames, key_columns
-from embedsql.spec import KeyColumn
 from embedsql.vectors import VectorForm
 
 _INFO = "embedsql"  # under this key of a metadata's ``info`` stand the declarations

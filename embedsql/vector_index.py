@@ -49,6 +49,11 @@ _OWNED = """
 SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE')
 FROM pg_catalog.pg_class AS c WHERE c.oid = pg_catalog.to_regclass(%s)
 """
+# what a build sets in its session
+_CHANGED = (
+    *("statement_timeout", "lock_timeout"),
+    *("maintenance_work_mem", "max_parallel_maintenance_workers"),
+)
 _told: set[tuple[str, str]] = set()  # databases and statements of which the log spoke already
 
 
@@ -156,6 +161,8 @@ def _build(
 ) -> None:
     needed = build_memory(index.spec, rows)
     given = set_build_memory(connection, needed)
+    if index.aside:  # nobody waits for it: one core, so that searches keep the others
+        connection.execute("SET max_parallel_maintenance_workers = 0")
     log.info(
         "building the vector index of %s: %d vectors, about %d MB to build it in, %d MB allowed%s",
         index.label,
@@ -180,8 +187,8 @@ def _unhurried(connection: psycopg.Connection) -> Iterator[None]:
         yield
     finally:
         if not connection.broken:
-            for setting in (b"statement_timeout", b"lock_timeout", b"maintenance_work_mem"):
-                connection.execute(b"RESET " + setting)
+            for setting in _CHANGED:
+                connection.execute(f"RESET {setting}".encode())
 
 
 def _leave_to_owner(connection: psycopg.Connection, index: RegisteredIndex, statement: str) -> None:

@@ -19,7 +19,7 @@ from rich.console import Console
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
-from embedsql import registry
+from embedsql import status
 from embedsql.cli.options import progress_console
 from embedsql.cli.progress import drain_progress
 from embedsql.database import connect, engine
@@ -141,7 +141,7 @@ def embed_rows(console: Console, info: str) -> Worker:
         The worker, its model loaded.
     """
     with connect(info) as connection:
-        waiting = sum(index.pending for index in registry.status(connection))
+        waiting = sum(index.pending for index in status.index_status(connection))
     with drain_progress(info, enabled=progress_console.is_terminal) as advance:
         worker = Worker(info, WorkerOptions(drain=True), on_batch=advance)
         seconds = drain(worker)

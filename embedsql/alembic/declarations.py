@@ -11,7 +11,8 @@ from sqlalchemy.engine import Connection
 from embedsql.alembic.found import FoundIndex, same_type
 from embedsql.errors import DeclarationError
 from embedsql.index import SemanticIndex
-from embedsql.spec import IndexSpec, KeyColumn
+from embedsql.key import KeyColumn
+from embedsql.spec import IndexSpec
 from embedsql.tables import declared_in, source_of
 
 

@@ -24,8 +24,9 @@ from alembic.operations import MigrateOperation, Operations
 
 from embedsql import ddl
 from embedsql.alembic.running import run
+from embedsql.key import KeyColumn
 from embedsql.naming import ObjectNames
-from embedsql.spec import IndexSpec, KeyColumn
+from embedsql.spec import IndexSpec
 from embedsql.sqlsearch import function_statements
 
 

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from embedsql.spec import IndexSpec, KeyColumn
+from embedsql.key import KeyColumn
+from embedsql.spec import IndexSpec
 
 _POSITIONAL = ("name", "table")
 _ALWAYS = ("key", "text", "model", "dimensions")  # said even where they are the default

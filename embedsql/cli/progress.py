@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from embedsql import registry
+from embedsql import status
 from embedsql.cli.options import progress_console
 from embedsql.database import connect
 from embedsql.errors import ConnectionFailedError
@@ -45,7 +45,7 @@ def drain_progress(conninfo: str, *, enabled: bool) -> Iterator[Callable[[Worker
         return
     with connect(conninfo) as connection:
         require_installed(connection)
-        waiting = sum(index.pending for index in registry.status(connection))
+        waiting = sum(index.pending for index in status.index_status(connection))
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -29,6 +29,8 @@ from embedsql.cli.progress import drain_progress
 from embedsql.drift import find_drift
 from embedsql.requeue import dead_letters
 from embedsql.settings import Settings
+from embedsql.status import index_status, model_changes
+from embedsql.status import workers as known_workers
 from embedsql.verify import Verdict, verify_index
 from embedsql.worker import Worker, WorkerOptions
 from embedsql.worker.metrics import serve_metrics
@@ -101,9 +103,9 @@ def worker(
 def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
     """What stands in each index: rows, chunks, what waits, what failed; and who works."""
     with open_database(database_url) as connection:
-        found = registry.status(connection)
-        changes = registry.model_changes(connection)
-        workers = registry.workers(connection)
+        found = index_status(connection)
+        changes = model_changes(connection)
+        workers = known_workers(connection)
     if as_json:
         print_json(
             {

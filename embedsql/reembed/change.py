@@ -7,7 +7,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
-from embedsql import registry
+from embedsql import status
 from embedsql.database import connect
 from embedsql.errors import ModelChangeError
 from embedsql.evaluate import JudgedQuery
@@ -194,9 +194,7 @@ class ModelChange:
         """The generations and how far they are, as JSON values."""
         both = self.generations
         others = [
-            asdict(one)
-            for one in registry.model_changes(self._connection)
-            if one.index == self._name
+            asdict(one) for one in status.model_changes(self._connection) if one.index == self._name
         ]
         by_number = {one["generation"]: one for one in others}
         for one in (both.next, both.previous, *both.dropping):

@@ -14,7 +14,7 @@ from embedsql.store.arrays import VectorArray
 from embedsql.store.keys import keys_at
 
 if TYPE_CHECKING:
-    from embedsql.store.write import EmbeddedRow
+    from embedsql.store.outcome import EmbeddedRow
 
 
 class VectorColumn:

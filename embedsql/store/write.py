@@ -3,87 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import psycopg
 from psycopg import sql
 
 from embedsql import sqlfile
 from embedsql.changelog import Batch, ChangeLog
-from embedsql.chunking import Chunk
 from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 from embedsql.store.arrays import VectorArray
 from embedsql.store.column import VectorColumn
 from embedsql.store.keys import keys_at
+from embedsql.store.outcome import EmbeddedRow, Failure, Outcome
 from embedsql.vector_slots import VectorSlots
 
 # Not to wait for the disk: should the server crash, vectors and acknowledgement are lost together,
 # and the log still holds the keys.
 _SETTINGS = """SELECT set_config('row_security', 'off', true),
     set_config('lock_timeout', '5s', true), set_config('synchronous_commit', 'off', true)"""
-
-
-@dataclass(frozen=True)
-class EmbeddedChunk:
-    """A chunk with its vector, an array of shape (dimensions,)."""
-
-    chunk: Chunk
-    content_hash: bytes
-    vector: npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class EmbeddedRow:
-    """What one claimed row became.
-
-    Attributes:
-        place: Position of its key in the batch.
-        input_hash: Of the text that was embedded.
-        chunks: Its chunks; none where the text is blank, ``None`` where the stored ones stand.
-        chunk_count: How many chunks the row has.
-        truncated: Whether some of its text was left out.
-    """
-
-    place: int
-    input_hash: bytes
-    chunks: Sequence[EmbeddedChunk] | None
-    chunk_count: int
-    truncated: bool
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why one claimed row could not be embedded. Holds no text of the row.
-
-    Attributes:
-        place: Position of its key in the batch.
-        permanent: Whether another attempt is no use.
-        error_class: The error's name.
-        error: What it said.
-        counts: Whether it counts as one of the row's attempts.
-    """
-
-    place: int
-    permanent: bool
-    error_class: str
-    error: str
-    counts: bool = True
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a write did, in numbers of keys."""
-
-    saved: int
-    gone: int
-    changed_meanwhile: int
-    failed: int
 
 
 class Vectors:

@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from embedsql import registry
+from embedsql import status
 from embedsql.database import connect
 from embedsql.errors import ConfigurationError, ConnectionFailedError
-from embedsql.registry import IndexStatus
+from embedsql.status import IndexStatus
 from embedsql.worker.report import WorkerReport
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class WorkerMetrics(Collector):
             yield CounterMetricFamily(name, meaning, value=count(self._report))
         try:
             with connect(self._conninfo, application_name="embedsql metrics") as connection:
-                indexes = registry.status(connection)
+                indexes = status.index_status(connection)
         except (ConnectionFailedError, psycopg.Error) as error:
             log.warning("the queue cannot be measured: %s", error)
             return

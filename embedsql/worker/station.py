@@ -75,13 +75,13 @@ class Station:
     def _run(self) -> None:
         try:
             while not self._closed:
+                # both in turn: changes that never end must not keep a backfill from ever ending
                 if (work := self._take_changed()) is not None:
                     self._embed(work, lambda: self._closed)
-                elif (work := self._take_backfill()) is not None:
+                if (work := self._take_backfill()) is not None:
                     self._embed(work, self._after_what_changed)
-                else:
-                    with self._news:
-                        self._news.wait_for(self._has_news)
+                with self._news:
+                    self._news.wait_for(self._has_news)
         except BaseException as error:  # told to the main thread, which ends the worker
             self.crash = error
             self._woken()
@@ -91,8 +91,8 @@ class Station:
         return self._closed or not (self._changed is None and self._backfill is None)
 
     def _after_what_changed(self) -> bool:
-        """Between two calls of the model for a backfill; whether to stop there."""
-        while not self._closed and (work := self._take_changed()) is not None:
+        """A batch between two calls of the model for a backfill; whether to stop there."""
+        if not self._closed and (work := self._take_changed()) is not None:
             self._embed(work, lambda: self._closed)
         return self._closed
 

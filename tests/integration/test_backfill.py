@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from embedsql import registry
+from embedsql import status
 from embedsql.changelog import Backfill, Batch, ChangeLog
 from embedsql.ddl.triggers import LOGGED_INSERTS
 from embedsql.registry import RegisteredIndex, find_index
@@ -147,7 +147,7 @@ def test_status_and_verify_count_what_is_still_to_be_found(
     connection: psycopg.Connection, index: RegisteredIndex, database: str, worker: HandWorker
 ) -> None:
     def counts() -> tuple[int, int]:
-        (found,) = registry.status(connection)
+        (found,) = status.index_status(connection)
         return found.pending, found.leased
 
     assert counts() == (ROWS, 0)
@@ -157,7 +157,7 @@ def test_status_and_verify_count_what_is_still_to_be_found(
     connection.execute("UPDATE article SET title = 'x' WHERE id = 9")
     assert counts() == (ROWS - 4, 4)
     assert verify_all(database).pending == ROWS
-    assert registry.status(connection)[0].oldest_pending_seconds is not None
+    assert status.index_status(connection)[0].oldest_pending_seconds is not None
 
 
 ORDERS = {
@@ -211,7 +211,7 @@ def test_a_transaction_logs_only_so_many_inserted_rows_and_loses_none(
 
     assert len(take_log(connection, index)) == LOGGED_INSERTS
     assert is_backfilling(connection)
-    assert registry.status(connection)[0].pending == MANY
+    assert status.index_status(connection)[0].pending == MANY
     drain(database)
     assert connection.execute(STORED).fetchone() == (ROWS + MANY,)
     assert verify_all(database).ok

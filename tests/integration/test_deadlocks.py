@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from embedsql import registry
+from embedsql import status
 from embedsql.changelog import Backfill
 from embedsql.database import connect
 from embedsql.registered import RegisteredSearch
@@ -38,7 +38,7 @@ READERS: dict[str, Callable[[psycopg.Connection, RegisteredIndex], object]] = {
     "backfill": lambda connection, index: Backfill(index, "a").claim(connection, 9),
     "requeue": lambda connection, index: requeue_rows(connection, index, None),
     "verify": verify_index,
-    "status": lambda connection, index: registry.status(connection),
+    "status": lambda connection, index: status.index_status(connection),
     "view": lambda connection, index: connection.execute("SELECT * FROM article_search"),
     "search": search,
 }

@@ -11,8 +11,9 @@ import pytest
 from embedsql.database import connect
 from embedsql.declare import drop_index
 from embedsql.registered import RegisteredSearch
-from embedsql.registry import all_indexes, find_index, status
+from embedsql.registry import all_indexes, find_index
 from embedsql.search import Mode
+from embedsql.status import index_status
 from tests.factories import add_index, drain, stored_chunks, verify_all
 from tests.servers import dbname, run_program
 
@@ -106,13 +107,13 @@ def test_a_restored_database_is_as_it_was_and_goes_on(
             assert find_index(restored, index.spec.name) == index
             assert stored_chunks(restored, index) == stored_chunks(connection, index)
         # loading the rows fired no trigger: what waits is what waited
-        waiting = {found.index: found.pending for found in status(restored)}
+        waiting = {found.index: found.pending for found in index_status(restored)}
         assert waiting == {"event_search": 0, "mixed": 0, "note_search": 1}
         assert drain(empty_database).embedded == 1
         assert verify_all(empty_database).ok
 
         restored.execute(CHANGES)
-        changed = {found.index: found.pending for found in status(restored)}
+        changed = {found.index: found.pending for found in index_status(restored)}
         assert changed == {"event_search": 3, "mixed": 5, "note_search": 1}
     drain(empty_database)
     assert verify_all(empty_database).ok

@@ -11,8 +11,9 @@ from psycopg import sql
 
 from embedsql import Chunking
 from embedsql.registered import RegisteredSearch
-from embedsql.registry import RegisteredIndex, find_index, status
+from embedsql.registry import RegisteredIndex, find_index
 from embedsql.requeue import requeue_rows
+from embedsql.status import index_status
 from embedsql.verify import verify_index
 from tests.factories import (
     HandWorker,
@@ -188,7 +189,7 @@ def test_a_text_of_ten_megabytes_is_cut_on_the_server_and_counted(
 
     assert len(source.text) <= 20_000
     assert source.truncated
-    assert status(connection)[0].truncated == 1
+    assert index_status(connection)[0].truncated == 1
     assert verify_index(connection, index).ok
     write(connection, "Guide", body + "and an end")
     worker.work()
@@ -218,6 +219,6 @@ def test_every_cut_is_counted(
     write(connection, title, body)
     for _ in range(2):  # the second time its text is unchanged
         worker.work()
-        assert status(connection)[0].truncated == truncated
+        assert index_status(connection)[0].truncated == truncated
         assert verify_index(connection, index).ok
         requeue_rows(connection, index, None)

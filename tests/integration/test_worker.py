@@ -11,7 +11,7 @@ import numpy.typing as npt
 import psycopg
 import pytest
 
-from embedsql import registry
+from embedsql import status
 from embedsql.database import connect
 from embedsql.embedders import EmbedderOptions
 from embedsql.errors import ProviderError
@@ -222,15 +222,15 @@ def test_a_running_worker_says_that_it_lives_and_takes_its_word_back(
     running.start()
     try:
         connection.execute("INSERT INTO article (title) VALUES ('one'), ('two')")
-        until(lambda: any(one.saved == 2 for one in registry.workers(connection)))
-        (said,) = registry.workers(connection)
+        until(lambda: any(one.saved == 2 for one in status.workers(connection)))
+        (said,) = status.workers(connection)
         assert said.worker == worker.name
         assert said.rates["article_search"] > 0
-        assert registry.status(connection)[0].rate > 0
+        assert status.index_status(connection)[0].rate > 0
     finally:
         worker.stop()
         running.join()
-    assert registry.workers(connection) == []
+    assert status.workers(connection) == []
 
 
 def test_the_vector_index_is_built_after_the_backfill_while_changes_go_on(

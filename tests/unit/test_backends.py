@@ -23,7 +23,8 @@ from embedsql.embedders.base import Space
 from embedsql.embedders.fingerprint import fingerprint, precision
 from embedsql.embedders.processor import multiplies_int8
 from embedsql.embedders.sample_texts import calibration_texts, comparison_texts
-from embedsql.spec import DEFAULT_MODEL, Backend, IndexSpec, KeyColumn
+from embedsql.key import KeyColumn
+from embedsql.spec import DEFAULT_MODEL, Backend, IndexSpec
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedsql import Chunking, DeclarationError, Hnsw, IndexSpec, Ivfflat, KeyColumn
-from embedsql.spec import DEFAULT_MODEL, check_name, key_from_types
+from embedsql.key import key_from_types
+from embedsql.spec import DEFAULT_MODEL, check_name
 
 KEY = (KeyColumn("id", "bigint"),)
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from embedsql.key import KeyColumn
 from embedsql.search.query import Mode
-from embedsql.spec import IndexSpec, KeyColumn
+from embedsql.spec import IndexSpec
 from embedsql.sqlsearch import function_statements
 from embedsql.sqlsearch.template import LIMIT, SPACE, TEXT, VECTOR, search_template
 

@@ -1,0 +1,68 @@
+"""What a batch became: what is to be written of it, and what a write did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from embedsql.chunking import Chunk
+
+
+@dataclass(frozen=True)
+class EmbeddedChunk:
+    """A chunk with its vector, an array of shape (dimensions,)."""
+
+    chunk: Chunk
+    content_hash: bytes
+    vector: npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class EmbeddedRow:
+    """What one claimed row became.
+
+    Attributes:
+        place: Position of its key in the batch.
+        input_hash: Of the text that was embedded.
+        chunks: Its chunks; none where the text is blank, ``None`` where the stored ones stand.
+        chunk_count: How many chunks the row has.
+        truncated: Whether some of its text was left out.
+    """
+
+    place: int
+    input_hash: bytes
+    chunks: Sequence[EmbeddedChunk] | None
+    chunk_count: int
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why one claimed row could not be embedded. Holds no text of the row.
+
+    Attributes:
+        place: Position of its key in the batch.
+        permanent: Whether another attempt is no use.
+        error_class: The error's name.
+        error: What it said.
+        counts: Whether it counts as one of the row's attempts.
+    """
+
+    place: int
+    permanent: bool
+    error_class: str
+    error: str
+    counts: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a write did, in numbers of keys."""
+
+    saved: int
+    gone: int
+    changed_meanwhile: int
+    failed: int
