@@ -3,10 +3,11 @@
 Searches and writes come at a fixed rate each: first with a worker alone, then while the index
 passes to a model of other dimensions, is rolled back, switched again and loses its first
 generation. Searches look as far as pgvector's own do (``ef_search`` 40), so that two cores are
-busy but not short. Every search asks for a row that never changes by its whole text. Another similarity of
-that row than 1 is a mixed space; where it is not found, it is lost unless the index's view has it
-(the approximate index has missed it then, as it may). Exclusive locks on what searches and writers
-use count from the moment they are waited for. ``python -m benchmarks.reembed --rows 50000``
+busy but not short. Every search asks for a row that never changes by its whole text. Another
+similarity of that row than 1 is a mixed space; where it is not found, it is lost unless the
+index's view has it (the approximate index has missed it then, as it may). Exclusive locks on what
+searches and writers use count from the moment they are waited for.
+``python -m benchmarks.reembed --rows 50000``
 """
 
 from __future__ import annotations

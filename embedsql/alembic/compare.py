@@ -99,15 +99,18 @@ def _install(
 def _compare(
     bind: Connection, declared: Declared, found: FoundIndex | None, others: list[Any]
 ) -> _Placed:
-    spec = declared.spec
+    spec, name = declared.spec, declared.spec.name
     source = find_source(bind, spec.schema, spec.table)
     partitioned = declared.partitioned if source is None else source.partitioned
     if found is None:
-        log.info("Detected added semantic index %r", spec.name)
+        log.info("Detected added semantic index %r", name)
         return [], [CreateSemanticIndexOp(spec, partitioned=partitioned)]
     before = changed_fields(found.spec, spec)
+    if before and spec in found.next:
+        log.info("Semantic index %r is being made as declared, beside the one that serves", name)
+        return [], []
     if before:
-        log.info("Detected changed semantic index %r: %s", spec.name, ", ".join(before))
+        log.info("Detected changed semantic index %r: %s", name, ", ".join(before))
     alters_type = _alters_type(others, spec)
     new_vectors = needs_new_vectors(found.spec, spec)
     if before.keys() & SOURCE_FIELDS or (new_vectors and alters_type):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -37,6 +38,16 @@ SELECT EXISTS (
 """)
 
 
+_REGISTERED = text("""
+SELECT i.name, i.declaration::text, i.generation, (
+    SELECT coalesce(json_agg(o.declaration::text ORDER BY o.generation), '[]')::text
+    FROM embedsql.semantic_index AS o
+    WHERE o.name = i.name AND o.state IN ('building', 'ready', 'switching')
+)
+FROM embedsql.semantic_index AS i WHERE i.state = 'serving' ORDER BY 1
+""")
+
+
 @dataclass(frozen=True)
 class FoundSource:
     """A source table, as the catalogue has it."""
@@ -47,10 +58,17 @@ class FoundSource:
 
 @dataclass(frozen=True)
 class FoundIndex:
-    """A row of the registry."""
+    """An index of the registry.
+
+    Attributes:
+        spec: The declaration of the generation that serves.
+        generation: Its number.
+        next: Declarations of generations that are made beside it.
+    """
 
     spec: IndexSpec
     generation: int
+    next: tuple[IndexSpec, ...] = ()
 
 
 def installed_version(bind: Connection) -> int:
@@ -63,20 +81,35 @@ def installed_version(bind: Connection) -> int:
 
 def registered_indexes(bind: Connection) -> dict[str, FoundIndex]:
     """The registered indexes, by name."""
-    rows = bind.execute(
-        text("SELECT name, declaration::text, generation FROM embedsql.semantic_index ORDER BY 1")
-    )
     return {
-        name: FoundIndex(IndexSpec.from_json(json.loads(declaration)), generation)
-        for name, declaration, generation in rows
+        name: FoundIndex(_spec(serving), generation, tuple(map(_spec, json.loads(others))))
+        for name, serving, generation, others in bind.execute(_REGISTERED)
     }
 
 
 def registered_generation(bind: Connection, name: str) -> int | None:
     """Which build of an index's tables serves; ``None`` where there is no such index."""
-    found = text("SELECT generation FROM embedsql.semantic_index WHERE name = :name")
+    found = text(
+        "SELECT generation FROM embedsql.semantic_index WHERE name = :name AND state = 'serving'"
+    )
     generation: int | None = bind.execute(found, {"name": name}).scalar()
     return generation
+
+
+def generations(bind: Connection, name: str) -> Sequence[int]:
+    """The numbers of all builds of an index's tables."""
+    found = text("SELECT generation FROM embedsql.semantic_index WHERE name = :name ORDER BY 1")
+    return bind.execute(found, {"name": name}).scalars().all()
+
+
+def registered_spec(bind: Connection, name: str, generation: int) -> IndexSpec | None:
+    """What a generation was declared as; ``None`` where there is none of this number."""
+    found = text(
+        "SELECT declaration::text FROM embedsql.semantic_index "
+        "WHERE name = :name AND generation = :generation"
+    )
+    declaration = bind.execute(found, {"name": name, "generation": generation}).scalar()
+    return None if declaration is None else _spec(declaration)
 
 
 def find_source(bind: Connection, schema: str, table: str) -> FoundSource | None:
@@ -107,3 +140,7 @@ def same_type(bind: Connection, one: str, other: str) -> bool:
     """Whether two spellings mean one SQL type, lengths aside."""
     same = text("SELECT pg_catalog.to_regtype(:one) = pg_catalog.to_regtype(:other)")
     return bool(bind.execute(same, {"one": one, "other": other}).scalar())
+
+
+def _spec(declaration: str) -> IndexSpec:
+    return IndexSpec.from_json(json.loads(declaration))

@@ -23,7 +23,8 @@ from typing import Any
 from alembic.operations import MigrateOperation, Operations
 
 from embedsql import ddl
-from embedsql.alembic.running import run
+from embedsql.alembic.found import registered_spec
+from embedsql.alembic.running import is_offline, run
 from embedsql.key import KeyColumn
 from embedsql.naming import ObjectNames
 from embedsql.spec import IndexSpec
@@ -151,6 +152,8 @@ def _abandon(operations: Operations, operation: AbandonGenerationOp) -> None:
 
 def _switch(operations: Operations, operation: SwitchSemanticIndexOp) -> None:
     spec, names = operation.spec, operation.names
+    if not is_offline(operations):  # the way back leads to another declaration
+        spec = registered_spec(operations.get_bind(), spec.name, names.generation) or spec
     statements = [ddl.require_ready_statement(spec, names)]
     statements += ddl.switch_statements(spec, names, in_place=False)
     run(operations, statements + function_statements(spec, names))

@@ -12,7 +12,12 @@ from embedsql import ddl, declare, schema, sqlfile
 from embedsql.alembic import vector_index
 from embedsql.alembic.catalogue import Difference, NotComparableError, differences
 from embedsql.alembic.changes import needs_new_vectors, rebuilds_vector_index, replacing
-from embedsql.alembic.found import find_source, installed_version, registered_generation
+from embedsql.alembic.found import (
+    find_source,
+    generations,
+    installed_version,
+    registered_generation,
+)
 from embedsql.alembic.literals import changed_fields
 from embedsql.alembic.operations import (
     ChangeSemanticIndexOp,
@@ -115,12 +120,19 @@ def repair(operations: Operations, operation: SemanticIndexOp) -> None:
     find_unlogged = map(sqlfile.text, _script("find_unlogged.sql", name=name))
     run(operations, [*strays, *_made_anew(operations, operation), *find_unlogged])
     wrong = {each.name for each in found if each.kind == "index"}
-    vector_index.mend_others(operations, spec, wrong - {spec.names.vector_index})
+    names = _names(operations, spec)
+    vector_index.mend_others(operations, spec, names, wrong - {names.vector_index})
 
 
 def suspend(operations: Operations, operation: SemanticIndexOp) -> None:
     """See ``op.suspend_semantic_index``."""
-    slots = Slots(operation.spec)
+    spec = operation.spec
+    if not is_offline(operations) and len(generations(operations.get_bind(), spec.name)) > 1:
+        raise DeclarationError(
+            f"{spec.name!r} has a generation besides the one that serves, whose triggers are in "
+            f"the way: first embedsql reembed {spec.name} --finish, or --abort"
+        )
+    slots = Slots(spec, _names(operations, spec))
     statements = _script("suspend.sql", source=slots.source, **trigger_names(slots))
     run(operations, [sqlfile.text(statement) for statement in statements])
 
@@ -151,7 +163,7 @@ def _made_anew(operations: Operations, operation: SemanticIndexOp) -> list[str]:
     """Functions, triggers, views and small indexes, replacing those that are there."""
     spec = operation.spec
     partitioned = _check_source(operations, operation)
-    slots = Slots(spec)
+    slots = Slots(spec, _names(operations, spec))
     due = ddl.trigger_events(spec, partitioned=partitioned)
     drops: list[str] = []
     for event in set(EVENTS) - set(due):
@@ -159,8 +171,11 @@ def _made_anew(operations: Operations, operation: SemanticIndexOp) -> list[str]:
         trigger = sqlfile.identifier(slots.names.trigger(event))
         fill = {"trigger": trigger, "source": slots.source, "function": function}
         drops += map(sqlfile.text, _script("drop_trigger.sql", **fill))
-    created = declare.create_statements(spec, partitioned=partitioned)
-    return drops + [found for statement in created if (found := replacing(statement))]
+    created = declare.create_statements(spec, names=slots.names, partitioned=partitioned)
+    made = drops + [found for statement in created if (found := replacing(statement))]
+    if slots.names.generation > 1:
+        made += ddl.guard_statements(spec, slots.names)
+    return made
 
 
 def _differences(operations: Operations, operation: SemanticIndexOp) -> list[Difference]:

@@ -63,11 +63,13 @@ def replace(
         run_concurrently(operations, [_drop(spec, old if swap else names.vector_index)])
 
 
-def mend_others(operations: Operations, spec: IndexSpec, wrong: Collection[str]) -> None:
+def mend_others(
+    operations: Operations, spec: IndexSpec, names: ObjectNames, wrong: Collection[str]
+) -> None:
     """Make other indexes of our tables anew, those called ``wrong``."""
     for name in sorted(wrong):
         quoted = sqlfile.text(sqlfile.identifier(name))
-        for statement in ddl.create_statements(spec):
+        for statement in ddl.create_statements(spec, names=names):
             if f" INDEX {quoted} " in statement:
                 anew = statement.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
                 run_concurrently(operations, [_drop(spec, name, SCHEMA), anew])

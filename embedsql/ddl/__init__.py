@@ -42,6 +42,7 @@ __all__ = [
     "drop_statements",
     "drop_trigger_statements",
     "drop_views_statements",
+    "guard_statements",
     "next_generation_statements",
     "require_ready_statement",
     "switch_statements",
@@ -113,6 +114,11 @@ def switch_statements(spec: IndexSpec, names: ObjectNames, *, in_place: bool) ->
         _script("serving_state.sql", **_identity(slots))
         + take_over_statements(slots, in_place=in_place)
     )
+
+
+def guard_statements(spec: IndexSpec, names: ObjectNames) -> list[str]:
+    """The statements after which a generation's views refuse snapshots of before its switch."""
+    return _texts(take_over_statements(Slots(spec, names), in_place=True))
 
 
 def require_ready_statement(spec: IndexSpec, names: ObjectNames) -> str:

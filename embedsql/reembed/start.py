@@ -24,6 +24,12 @@ from embedsql.spec import IndexSpec
 
 # whoever waits for a lock on a busy table keeps all behind it waiting: briefly, and again
 BRIEFLY = "SET LOCAL lock_timeout = '100ms'"
+# an autovacuum stands aside for whoever has waited for deadlock_timeout, and of an HNSW index it
+# takes minutes
+PAST_AUTOVACUUM = """
+SELECT set_config('lock_timeout', (setting::int + 2000)::text, true)
+FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'
+"""
 ATTEMPTS = 50
 
 _ROW_SECURITY = """
@@ -82,7 +88,10 @@ def remove(connection: psycopg.Connection, index: RegisteredIndex) -> None:
             ddl.drop_trigger_statements(index.spec, index.names),
             before=lambda: registry.set_state(connection, index.index_id, "dropping"),
         )
-    _briefly(connection, index, ddl.drop_generation_statements(index.spec, index.names))
+    # no user's transaction takes locks on its own tables any more
+    waiting = BRIEFLY if index.spec.storage == "column" else PAST_AUTOVACUUM
+    statements = ddl.drop_generation_statements(index.spec, index.names)
+    _briefly(connection, index, statements, waiting=waiting)
 
 
 def dependents(connection: psycopg.Connection, spec: IndexSpec) -> list[str]:
@@ -161,12 +170,13 @@ def _briefly(
     owned: RegisteredIndex,
     statements: Sequence[str],
     before: Callable[[], None] = lambda: None,
+    waiting: str = BRIEFLY,
 ) -> None:
     """Run statements in one transaction that waits for no lock for long; again until they are."""
     try:
         for attempt in lock_attempts(ATTEMPTS):
             with attempt, connection.transaction():
-                connection.execute(BRIEFLY)
+                connection.execute(waiting.encode())
                 connection.execute("SET LOCAL client_min_messages = warning")
                 act_as_owner(connection, owned)
                 before()

@@ -28,6 +28,7 @@ from embedsql.worker import Worker, WorkerOptions
 from tests.factories import add_index, create_article_table, drain, stored_chunks, verify_all
 from tests.integration.test_grants import HARDENED, as_role, role
 from tests.integration.test_search import Article
+from tests.integration.test_worker import until
 
 __all__ = ["role"]
 
@@ -361,3 +362,29 @@ def test_a_change_made_by_a_superuser_belongs_to_the_owner_of_the_index(
         "SELECT pg_get_userbyid(proowner) FROM pg_proc WHERE proname LIKE 'article_search%'"
     ).fetchall()
     assert owners == [(role,)]
+
+
+@pytest.mark.exhaustive
+def test_the_old_generation_is_dropped_beside_a_long_autovacuum(
+    connection: psycopg.Connection, change: ModelChange
+) -> None:
+    make_ready(change, another_type(change.generations.serving.spec))
+    change.switch()
+    old = "embedsql.article_search_chunk_1"
+    vacuumed = "SELECT FROM pg_stat_progress_vacuum WHERE relid = %s::regclass"
+    try:
+        connection.execute("ALTER SYSTEM SET autovacuum_naptime = '1s'")
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute(
+            f"ALTER TABLE {old} SET (autovacuum_vacuum_threshold = 0,"
+            " autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 100,"
+            " autovacuum_vacuum_cost_limit = 1)"
+        )
+        connection.execute(f"DELETE FROM {old} WHERE key_1 > 5")
+        until(lambda: connection.execute(vacuumed, [old]).rowcount == 1, seconds=60)
+
+        change.finish()
+    finally:
+        connection.execute("ALTER SYSTEM RESET autovacuum_naptime")
+        connection.execute("SELECT pg_reload_conf()")
+    assert connection.execute("SELECT to_regclass(%s)", [old]).fetchone() == (None,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import MetaData
 
 from embedsql import Hnsw, SchemaVersionError
 from embedsql.alembic import embedsql_hooks
+from embedsql.reembed import ModelChange
 from tests.factories import drain, verify_all
 from tests.migration.application import Application, article, declare, operations_in
 
@@ -57,6 +59,8 @@ def break_it(application: Application, *statements: str) -> None:
         "ALTER VIEW article_search RESET (security_invoker)",
         "ALTER FUNCTION article_search SET search_path = public",
         "DROP FUNCTION article_search",
+        "DROP FUNCTION embedsql.article_search_pending",
+        "ALTER FUNCTION embedsql.article_search_pending() SECURITY DEFINER",
         "DROP VIEW article_search",
         "DROP INDEX embedsql.article_search_chunk_1_content",
     ],
@@ -173,3 +177,38 @@ def test_a_newer_schema_of_the_kit_is_refused(made: Application) -> None:
     made.write("op.install_embedsql(version=1)")
     with pytest.raises(SchemaVersionError, match="newer than this release"):
         made.upgrade()
+
+
+def test_a_model_change_is_no_drift(made: Application) -> None:
+    old, new = made.metadata, MetaData()
+    declare(article(new), model="hash:96", dimensions=96, quantization="halfvec")
+
+    with ModelChange(made.database, "article_search") as change:
+        spec = dataclasses.replace(
+            change.generations.serving.spec,
+            model="hash:96",
+            dimensions=96,
+            quantization="halfvec",
+        )
+        change.begin(spec)
+        for metadata in (old, new):  # the code is changed before, or after
+            made.metadata = metadata
+            assert made.drift() is None
+        change.fill()
+        change.accept()
+        change.switch()
+        assert made.drift() is None
+        change.finish()
+    assert made.drift() is None
+
+    before = made.schema()
+    break_it(
+        made,
+        "DROP TRIGGER embedsql_article_search_insert_2 ON article",
+        "DROP INDEX embedsql.article_search_chunk_2_lexemes",
+        "ALTER FUNCTION embedsql.article_search_pending() SECURITY DEFINER",
+    )
+    assert operations_in(made.revise()) == ["repair_semantic_index"]
+    made.upgrade()
+    assert made.drift() is None
+    assert made.schema() == before
