@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from embedsql import IndexSpec, ModelChangeError, SemanticIndex
 from embedsql.cli import app
 from embedsql.database import connect, engine
-from embedsql.reembed import ModelChange
+from embedsql.reembed import ModelChange, start
 from embedsql.reembed import switch as switching
 from embedsql.registered import RegisteredSearch
 from embedsql.registry import RegisteredIndex, find_index
@@ -366,8 +366,9 @@ def test_a_change_made_by_a_superuser_belongs_to_the_owner_of_the_index(
 
 @pytest.mark.exhaustive
 def test_the_old_generation_is_dropped_beside_a_long_autovacuum(
-    connection: psycopg.Connection, change: ModelChange
+    connection: psycopg.Connection, change: ModelChange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(start, "ATTEMPTS", 1)
     make_ready(change, another_type(change.generations.serving.spec))
     change.switch()
     old = "embedsql.article_search_chunk_1"
