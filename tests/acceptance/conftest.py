@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
@@ -9,12 +10,22 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.acceptance.warm_command import WarmCommand
+
 COMMAND = Path(sysconfig.get_path("scripts")) / "embedsql"
+
+
+@cache
+def _warm() -> WarmCommand:
+    started = WarmCommand()
+    atexit.register(started.close)
+    return started
 
 
 @dataclass(frozen=True)
@@ -28,14 +39,7 @@ class Embedsql:
         return {**os.environ, "EMBEDSQL_DATABASE_URL": self.url, "PYTHONUNBUFFERED": "1"}
 
     def run(self, *arguments: str, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
-        result = subprocess.run(
-            [COMMAND, *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-        )
+        result = _warm().run(arguments, self.environment)
         said = f"{arguments}\n{result.stdout}\n{result.stderr}"
         assert result.returncode == exit_code, said
         return result
