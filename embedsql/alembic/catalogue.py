@@ -30,7 +30,7 @@ _Objects = dict[tuple[str, str], str]
 
 
 # what a switch to another generation puts into the views, see ``embedsql.require_serving``
-_GUARD = re.compile(r"\s+WHERE embedsql\.require_serving\('.*', \d+\)(?=;)", re.DOTALL)
+_GUARD = re.compile(r"\s+WHERE embedsql\.require_serving\('.*'::text, \d+\)(?=;)", re.DOTALL)
 
 
 class NotComparableError(Exception):
