@@ -15,7 +15,7 @@ from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
 from embedsql.vector_slots import VectorSlots
 
-ENOUGH = 2000  # chunks, of which the last page of a table is a small share
+ENOUGH = 1000  # chunks, of which the last page of a table is a small share
 TRIAL = ("pg_temp", "embedsql_trial")
 
 _SIZES = """

@@ -18,6 +18,7 @@ from embedsql.doctor import Finding, Limits, diagnose, is_healthy
 from embedsql.installation import install
 from embedsql.registry import RegisteredIndex
 from tests.acceptance.conftest import Embedsql
+from tests.everyday import cases
 from tests.factories import add_index, create_article_table, drain
 from tests.servers import own_server
 
@@ -128,7 +129,7 @@ BREAKAGES = {
 }
 
 
-@pytest.mark.parametrize("breakage", BREAKAGES)
+@pytest.mark.parametrize("breakage", cases(BREAKAGES, *list(BREAKAGES)[::3]))
 def test_what_is_broken_is_found_and_its_own_mend_mends_it(
     connection: psycopg.Connection, database: str, index: RegisteredIndex, breakage: str
 ) -> None:

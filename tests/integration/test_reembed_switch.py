@@ -25,6 +25,7 @@ from embedsql.registered import RegisteredSearch
 from embedsql.registry import RegisteredIndex, find_index
 from embedsql.search import Mode
 from embedsql.worker import Worker, WorkerOptions
+from tests.everyday import cases
 from tests.factories import add_index, create_article_table, drain, stored_chunks, verify_all
 from tests.integration.test_grants import HARDENED, as_role, role
 from tests.integration.test_search import Article
@@ -130,7 +131,7 @@ class Load:
                 time.sleep(0.01)
 
 
-@pytest.mark.parametrize("other", CHANGES)
+@pytest.mark.parametrize("other", cases(CHANGES, another_type))
 def test_searches_and_writes_go_on_from_the_beginning_to_the_end(
     connection: psycopg.Connection,
     database: str,
@@ -153,7 +154,7 @@ def test_searches_and_writes_go_on_from_the_beginning_to_the_end(
     assert verify_all(database).ok
 
 
-@pytest.mark.parametrize("other", CHANGES)
+@pytest.mark.parametrize("other", cases(CHANGES, another_type))
 def test_a_search_that_was_opened_before_the_switch_goes_on(
     database: str,
     index: RegisteredIndex,
@@ -225,7 +226,7 @@ def test_an_application_with_the_old_declaration_is_refused_after_the_switch(
     made.dispose()
 
 
-@pytest.mark.parametrize("other", CHANGES)
+@pytest.mark.parametrize("other", cases(CHANGES, another_type))
 def test_readers_that_name_their_generation_search_it_before_and_after_the_switch(
     database: str,
     index: RegisteredIndex,

@@ -80,6 +80,7 @@ def test_the_cheapest_setting_that_reaches_the_target_is_proposed(tuned_index: A
     assert found.index_bytes > ROWS * 128 * 4
 
 
+@pytest.mark.exhaustive
 def test_few_lists_find_less_and_all_lists_find_everything(tuned_index: Any) -> None:
     found = tuned_index(1.0, index="ivfflat", ivfflat=Ivfflat(50))
     by_probes = {one.tuning.probes: one.recall for one in found.settings}
@@ -107,6 +108,7 @@ def test_other_forms_are_compared_with_the_one_that_is_built(tuned_index: Any) -
     assert predicted["bit"].index_bytes < predicted["halfvec"].index_bytes
 
 
+@pytest.mark.exhaustive
 def test_a_prediction_of_bits_is_what_bits_give(
     tuned_index: Any, articles: psycopg.Connection
 ) -> None:
@@ -123,6 +125,7 @@ def test_an_index_without_an_approximate_one_is_exact(tuned_index: Any) -> None:
     assert (found.recall, found.index_bytes) == (1.0, 0)
 
 
+@pytest.mark.exhaustive
 def test_a_recall_that_is_too_low_is_called_so(
     tuned_index: Any, module_database: str, articles: psycopg.Connection
 ) -> None:

@@ -25,6 +25,7 @@ from embedsql.search.target import Target
 from embedsql.tables import source_of
 from embedsql.vector_index import BuildState, ensure_vector_index, rebuild_vector_index
 from embedsql.worker import Worker, WorkerOptions
+from tests.everyday import cases
 from tests.factories import add_index, create_article_table, drain, verify_all
 
 ROWS = 1500
@@ -50,7 +51,14 @@ FORMS: dict[str, dict[str, Any]] = {
 WORDS = [f"word{number}" for number in range(400)]
 
 
-@pytest.fixture(scope="module", params=FORMS, ids=[name.replace(" ", "-") for name in FORMS])
+EVERYDAY = ("full", "bit", "leading int8", "l2", "column")
+
+
+@pytest.fixture(
+    scope="module",
+    params=cases(FORMS, *EVERYDAY),
+    ids=[name.replace(" ", "-") for name in FORMS],
+)
 def filled(
     request: pytest.FixtureRequest, module_database: str
 ) -> Iterator[tuple[psycopg.Connection, RegisteredIndex]]:

@@ -13,6 +13,7 @@ from sqlalchemy import MetaData
 from embedsql import Hnsw, SchemaVersionError
 from embedsql.alembic import embedsql_hooks
 from embedsql.reembed import ModelChange
+from tests.everyday import cases
 from tests.factories import drain, verify_all
 from tests.migration.application import Application, article, declare, operations_in
 
@@ -39,32 +40,32 @@ def break_it(application: Application, *statements: str) -> None:
         connection.commit()
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "DROP TRIGGER embedsql_article_search_insert ON article",
-        "ALTER TABLE article DISABLE TRIGGER embedsql_article_search_update",
-        "ALTER TABLE article ENABLE REPLICA TRIGGER embedsql_article_search_delete",
-        "CREATE OR REPLACE FUNCTION embedsql.article_search_on_update() RETURNS trigger "
-        "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp "
-        "AS 'BEGIN RETURN NULL; END'",
-        "ALTER FUNCTION embedsql.article_search_on_delete() SECURITY INVOKER",
-        "ALTER FUNCTION embedsql.article_search_on_delete() RESET search_path",
-        "GRANT EXECUTE ON FUNCTION embedsql.article_search_on_insert() TO PUBLIC",
-        "CREATE OR REPLACE TRIGGER embedsql_article_search_update AFTER UPDATE ON article "
-        "FOR EACH ROW WHEN (OLD.title IS DISTINCT FROM NEW.title) "
-        "EXECUTE FUNCTION embedsql.article_search_on_update()",
-        "CREATE TRIGGER another AFTER INSERT ON article FOR EACH ROW "
-        "EXECUTE FUNCTION embedsql.article_search_on_insert()",
-        "ALTER VIEW article_search RESET (security_invoker)",
-        "ALTER FUNCTION article_search SET search_path = public",
-        "DROP FUNCTION article_search",
-        "DROP FUNCTION embedsql.article_search_pending",
-        "ALTER FUNCTION embedsql.article_search_pending() SECURITY DEFINER",
-        "DROP VIEW article_search",
-        "DROP INDEX embedsql.article_search_chunk_1_content",
-    ],
-)
+BREAKAGES = [
+    "DROP TRIGGER embedsql_article_search_insert ON article",
+    "ALTER TABLE article DISABLE TRIGGER embedsql_article_search_update",
+    "ALTER TABLE article ENABLE REPLICA TRIGGER embedsql_article_search_delete",
+    "CREATE OR REPLACE FUNCTION embedsql.article_search_on_update() RETURNS trigger "
+    "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp "
+    "AS 'BEGIN RETURN NULL; END'",
+    "ALTER FUNCTION embedsql.article_search_on_delete() SECURITY INVOKER",
+    "ALTER FUNCTION embedsql.article_search_on_delete() RESET search_path",
+    "GRANT EXECUTE ON FUNCTION embedsql.article_search_on_insert() TO PUBLIC",
+    "CREATE OR REPLACE TRIGGER embedsql_article_search_update AFTER UPDATE ON article "
+    "FOR EACH ROW WHEN (OLD.title IS DISTINCT FROM NEW.title) "
+    "EXECUTE FUNCTION embedsql.article_search_on_update()",
+    "CREATE TRIGGER another AFTER INSERT ON article FOR EACH ROW "
+    "EXECUTE FUNCTION embedsql.article_search_on_insert()",
+    "ALTER VIEW article_search RESET (security_invoker)",
+    "ALTER FUNCTION article_search SET search_path = public",
+    "DROP FUNCTION article_search",
+    "DROP FUNCTION embedsql.article_search_pending",
+    "ALTER FUNCTION embedsql.article_search_pending() SECURITY DEFINER",
+    "DROP VIEW article_search",
+    "DROP INDEX embedsql.article_search_chunk_1_content",
+]
+
+
+@pytest.mark.parametrize("statement", cases(BREAKAGES, *BREAKAGES[::4]))
 def test_what_is_broken_is_repaired(made: Application, statement: str) -> None:
     before = made.schema()
     break_it(made, statement)
@@ -75,19 +76,19 @@ def test_what_is_broken_is_repaired(made: Application, statement: str) -> None:
     assert made.schema() == before
 
 
-@pytest.mark.parametrize(
-    "definition",
-    [
-        "USING hnsw (embedding vector_l2_ops)",
-        "USING hnsw (embedding vector_cosine_ops) WITH (m = 8)",
-        "USING hnsw (embedding vector_cosine_ops) WITH (m = 16, ef_construction = 100)",
-        "USING ivfflat (embedding vector_cosine_ops) WITH (lists = 1)",
-        "USING hnsw ((embedding::halfvec(64)) halfvec_cosine_ops) WITH (m=16, ef_construction=64)",
-        "USING hnsw ((subvector(embedding, 1, 32)::vector(32)) vector_cosine_ops)",
-        "USING hnsw (embedding vector_cosine_ops) WITH (m = 16, ef_construction = 64) "
-        "WHERE chunk_seq = 0",
-    ],
-)
+DEFINITIONS = [
+    "USING hnsw (embedding vector_l2_ops)",
+    "USING hnsw (embedding vector_cosine_ops) WITH (m = 8)",
+    "USING hnsw (embedding vector_cosine_ops) WITH (m = 16, ef_construction = 100)",
+    "USING ivfflat (embedding vector_cosine_ops) WITH (lists = 1)",
+    "USING hnsw ((embedding::halfvec(64)) halfvec_cosine_ops) WITH (m=16, ef_construction=64)",
+    "USING hnsw ((subvector(embedding, 1, 32)::vector(32)) vector_cosine_ops)",
+    "USING hnsw (embedding vector_cosine_ops) WITH (m = 16, ef_construction = 64) "
+    "WHERE chunk_seq = 0",
+]
+
+
+@pytest.mark.parametrize("definition", cases(DEFINITIONS, *DEFINITIONS[::3]))
 def test_another_vector_index_is_rebuilt(made: Application, definition: str) -> None:
     before = made.schema()
     break_it(

@@ -53,7 +53,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-EVERYDAY = ("full", "ivfflat", "leading bits", "column of bits", "int8", "template", "replicated")
+EVERYDAY = ("full", "ivfflat", "column of bits", "int8")
 
 
 @pytest.mark.parametrize("name", cases(VARIANTS, *EVERYDAY))
