@@ -18,6 +18,7 @@ from embedsql.errors import DeclarationError
 from embedsql.installation import installed_version, require_installed
 from embedsql.naming import ObjectNames
 from embedsql.registry import find_generations, is_registered
+from embedsql.search import SearchTuning
 from embedsql.spec import IndexSpec
 from embedsql.sqlsearch import drop_function_statements, function_statements
 
@@ -51,13 +52,14 @@ def create_statements(
     space: str | None = None,
     partitioned: bool = False,
     names: ObjectNames | None = None,
+    tuning: SearchTuning | None = None,
 ) -> list[str]:
-    """The statements that make a semantic index, its function last; all but its vector index.
+    """The statements that make a semantic index, its functions last; all but its vector index.
 
-    The arguments are those of ``ddl.create_statements``.
+    The arguments are those of ``ddl.create_statements`` and ``sqlsearch.function_statements``.
     """
     made = ddl.create_statements(spec, space=space, partitioned=partitioned, names=names)
-    return made + function_statements(spec, names)
+    return made + function_statements(spec, names, tuning)
 
 
 def drop_statements(spec: IndexSpec) -> list[str]:

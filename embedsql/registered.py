@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -196,7 +196,7 @@ class RegisteredSearch:
         with connect(self._conninfo) as connection:
             require_installed(connection)
             if self._generation is None:
-                self.tuning = _known(stored_tuning(connection, self._name))
+                self.tuning = SearchTuning.kept(stored_tuning(connection, self._name))
                 return find_index(connection, self._name)
             for one in find_generations(connection, self._name):
                 if one.generation == self._generation and one.state != "dropping":
@@ -264,9 +264,3 @@ def _conditions(where: Where) -> Sequence[str]:
     if where is None:
         return []
     return [where] if isinstance(where, str) else where
-
-
-def _known(stored: dict[str, Any]) -> SearchTuning:
-    """Kept settings; those that another release of embedsql wrote and this one lacks left out."""
-    names = {one.name for one in fields(SearchTuning)}
-    return SearchTuning(**{name: value for name, value in stored.items() if name in names})

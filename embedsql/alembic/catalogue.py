@@ -18,8 +18,10 @@ from sqlalchemy.exc import DBAPIError
 
 from embedsql import ddl, declare, sqlfile
 from embedsql.alembic.changes import starts_with
+from embedsql.alembic.found import registered_tuning
 from embedsql.alembic.running import execute, sqlstate
 from embedsql.naming import SCHEMA, ObjectNames
+from embedsql.search import SearchTuning
 from embedsql.spec import IndexSpec
 
 # this role may not create schemas, or not now: a replica, a read-only transaction
@@ -74,7 +76,7 @@ def differences(
     shadow = _Shadow(spec, names)
     savepoint = bind.begin_nested()
     try:
-        shadow.build(bind, partitioned=partitioned)
+        shadow.build(bind, registered_tuning(bind, spec.name), partitioned=partitioned)
         bind.exec_driver_sql("SET LOCAL search_path = pg_catalog")
         expected = shadow.named_as_ours(bind, shadow.read(bind, shadow.own, shadow.source))
         found = shadow.read(bind, SCHEMA, spec.schema)
@@ -120,7 +122,7 @@ class _Shadow:
         word = uuid.uuid4().hex[:12]
         self.own, self.source = f"embedsql_own_{word}", f"embedsql_source_{word}"
 
-    def build(self, bind: Connection, *, partitioned: bool) -> None:
+    def build(self, bind: Connection, tuning: SearchTuning, *, partitioned: bool) -> None:
         """Make the index, empty, on an empty copy of what its declaration says of the source."""
         spec = self._spec
         bind.exec_driver_sql("SET LOCAL client_min_messages = warning")
@@ -137,7 +139,9 @@ class _Shadow:
         )
         for statement in map(sqlfile.text, make):
             execute(bind, statement)
-        statements = declare.create_statements(spec, names=self._names, partitioned=partitioned)
+        statements = declare.create_statements(
+            spec, names=self._names, tuning=tuning, partitioned=partitioned
+        )
         statements = [each for each in statements if not starts_with(each, "INSERT")]
         index = ddl.vector_index_statement(spec, self._names, concurrently=False)
         for made in [*statements, *([] if index is None else [index])]:

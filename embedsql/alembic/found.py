@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from embedsql.catalog import check_is_table
+from embedsql.search import SearchTuning
 from embedsql.spec import IndexSpec
 
 _SOURCE = text("""
@@ -100,6 +101,14 @@ def generations(bind: Connection, name: str) -> Sequence[int]:
     """The numbers of all builds of an index's tables."""
     found = text("SELECT generation FROM embedsql.semantic_index WHERE name = :name ORDER BY 1")
     return bind.execute(found, {"name": name}).scalars().all()
+
+
+def registered_tuning(bind: Connection, name: str) -> SearchTuning:
+    """The query-time settings that are kept for an index; the defaults where none are."""
+    found = text(
+        "SELECT tuning::text FROM embedsql.semantic_index WHERE name = :name AND state = 'serving'"
+    )
+    return SearchTuning.kept(json.loads(bind.execute(found, {"name": name}).scalar() or "{}"))
 
 
 def registered_spec(bind: Connection, name: str, generation: int) -> IndexSpec | None:

@@ -23,7 +23,7 @@ from typing import Any
 from alembic.operations import MigrateOperation, Operations
 
 from embedsql import ddl
-from embedsql.alembic.found import registered_spec
+from embedsql.alembic.found import registered_spec, registered_tuning
 from embedsql.alembic.running import is_offline, run
 from embedsql.key import KeyColumn
 from embedsql.naming import ObjectNames
@@ -156,4 +156,7 @@ def _switch(operations: Operations, operation: SwitchSemanticIndexOp) -> None:
         spec = registered_spec(operations.get_bind(), spec.name, names.generation) or spec
     statements = [ddl.require_ready_statement(spec, names)]
     statements += ddl.switch_statements(spec, names, in_place=False)
-    run(operations, statements + function_statements(spec, names))
+    run(operations, statements)
+    offline = is_offline(operations)
+    tuning = None if offline else registered_tuning(operations.get_bind(), spec.name)
+    run(operations, function_statements(spec, names, tuning))

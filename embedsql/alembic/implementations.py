@@ -17,6 +17,7 @@ from embedsql.alembic.found import (
     generations,
     installed_version,
     registered_generation,
+    registered_tuning,
 )
 from embedsql.alembic.literals import changed_fields
 from embedsql.alembic.operations import (
@@ -171,7 +172,11 @@ def _made_anew(operations: Operations, operation: SemanticIndexOp) -> list[str]:
         trigger = sqlfile.identifier(slots.names.trigger(event))
         fill = {"trigger": trigger, "source": slots.source, "function": function}
         drops += map(sqlfile.text, _script("drop_trigger.sql", **fill))
-    created = declare.create_statements(spec, names=slots.names, partitioned=partitioned)
+    offline = is_offline(operations)
+    tuning = None if offline else registered_tuning(operations.get_bind(), spec.name)
+    created = declare.create_statements(
+        spec, names=slots.names, tuning=tuning, partitioned=partitioned
+    )
     made = drops + [found for statement in created if (found := replacing(statement))]
     if slots.names.generation > 1:
         made += ddl.guard_statements(spec, slots.names)

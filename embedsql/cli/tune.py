@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import psycopg
 import typer
 from rich.table import Table
 
@@ -20,8 +21,10 @@ from embedsql.cli.options import (
 )
 from embedsql.evaluate import read_judged_queries
 from embedsql.registered import RegisteredSearch
-from embedsql.registry import store_tuning
+from embedsql.registry import find_index, store_tuning
+from embedsql.search import SearchTuning
 from embedsql.settings import Settings
+from embedsql.sqlsearch import function_statements
 from embedsql.tune import Tuned, changed_fields, literal
 from embedsql.tune import tune as tune_index
 
@@ -73,7 +76,7 @@ def tune(
         )
         saved = save and tuned.proposal is not None
         if saved and tuned.proposal is not None:
-            store_tuning(connection, index, changed_fields(tuned.proposal))
+            _keep(connection, index, tuned.proposal)
     if as_json:
         asked = {"index": index, "target_recall": target_recall}
         print_json({**asked, **tuned.to_json(), "saved": saved})
@@ -82,6 +85,15 @@ def tune(
     if tuned.proposal is None:
         note(f"no setting reaches recall@10 {target_recall}: store or index more of each vector")
         raise typer.Exit(TARGET_MISSED)
+
+
+def _keep(connection: psycopg.Connection, index: str, proposal: SearchTuning) -> None:
+    """For searches by name, and in the index's function."""
+    found = find_index(connection, index)
+    with connection.transaction():
+        store_tuning(connection, index, changed_fields(proposal))
+        for statement in function_statements(found.spec, found.names, proposal):
+            connection.execute(statement.encode())
 
 
 def _say(index: str, tuned: Tuned, target: float, saved: bool) -> None:

@@ -15,6 +15,7 @@ from embedsql.reembed.generations import act_as_owner
 from embedsql.reembed.hands import Hands
 from embedsql.reembed.start import refuse_dependents
 from embedsql.registry import RegisteredIndex
+from embedsql.search import SearchTuning
 from embedsql.slots import Slots
 from embedsql.sqlsearch import function_statements
 
@@ -132,7 +133,10 @@ def _repoint(
     source = Slots(target.spec).source
     connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(source), {})
     statements = ddl.switch_statements(target.spec, target.names, in_place=in_place)
-    for statement in (*statements, *function_statements(target.spec, target.names)):
+    for statement in statements:
+        connection.execute(statement.encode())
+    tuning = SearchTuning.kept(registry.stored_tuning(connection, target.spec.name))
+    for statement in function_statements(target.spec, target.names, tuning):
         connection.execute(statement.encode())
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -72,6 +72,12 @@ class SearchTuning:
             raise QueryError("the saturation must be a number above 0")
         if self.rrf_k < 0 or not all(math.isfinite(one) and one >= 0 for one in weights):
             raise QueryError("rrf_k and the lanes' weights must be numbers from 0 up")
+
+    @classmethod
+    def kept(cls, stored: Mapping[str, Any]) -> SearchTuning:
+        """Settings of the registry; those of another release that this one lacks are left out."""
+        names = {one.name for one in fields(cls)}
+        return cls(**{name: value for name, value in stored.items() if name in names})
 
     @property
     def lexical_share(self) -> float:

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from embedsql import sqlfile
 from embedsql.naming import ObjectNames
-from embedsql.search import Hit
+from embedsql.search import Hit, SearchTuning
 from embedsql.search.query import Mode
 from embedsql.slots import Slots, dollar_quoted
 from embedsql.spec import IndexSpec
@@ -34,7 +34,9 @@ _file = partial(sqlfile.statement, __name__)
 _script = partial(sqlfile.script, __name__)
 
 
-def function_statements(spec: IndexSpec, names: ObjectNames | None = None) -> list[str]:
+def function_statements(
+    spec: IndexSpec, names: ObjectNames | None = None, tuning: SearchTuning | None = None
+) -> list[str]:
     """The statements that make an index's functions, or make them anew.
 
     Its tables, and pgvector on the search_path, must be there.
@@ -42,8 +44,9 @@ def function_statements(spec: IndexSpec, names: ObjectNames | None = None) -> li
     Args:
         spec: The declaration.
         names: Of the generation that serves. ``None``: the first.
+        tuning: Query-time settings that the registry keeps for it. ``None``: the defaults.
     """
-    return _texts([*_pending(Slots(spec, names)), *_search(spec)])
+    return _texts([*_pending(Slots(spec, names)), *_search(spec, tuning or SearchTuning())])
 
 
 def drop_function_statements(spec: IndexSpec) -> list[str]:
@@ -72,7 +75,7 @@ def _pending(slots: Slots) -> list[sql.Composed]:
     )
 
 
-def _search(spec: IndexSpec) -> list[sql.Composed]:
+def _search(spec: IndexSpec, tuning: SearchTuning) -> list[sql.Composed]:
     modes: list[Mode] = ["hybrid", "dense", "lexical"] if spec.lexical else ["dense"]
     function = sqlfile.identifier(spec.schema, spec.name)
     named = {name: sqlfile.identifier(_beside_key(spec, name)) for name in ARGUMENTS}
@@ -82,8 +85,8 @@ def _search(spec: IndexSpec) -> list[sql.Composed]:
         function=function,
         **named,
         default_mode=sqlfile.literal(modes[0]),
-        columns=_result_columns(spec, search_template(spec, modes[0])),
-        body=_quoted(_body(spec, modes)),
+        columns=_result_columns(spec, search_template(spec, modes[0], tuning)),
+        body=_quoted(_body(spec, modes, tuning)),
         comment=sqlfile.literal(COMMENT),
         pin=_pin(spec, signature),
     )
@@ -101,11 +104,11 @@ def _pin(spec: IndexSpec, signature: sql.Composable) -> sql.SQL:
     )
 
 
-def _body(spec: IndexSpec, modes: Sequence[Mode]) -> sql.Composed:
+def _body(spec: IndexSpec, modes: Sequence[Mode], tuning: SearchTuning) -> sql.Composed:
     branches: list[sql.Composed] = []
     for mode in modes:
-        plain = search_template(spec, mode)
-        strict = search_template(spec, mode, operators=True)
+        plain = search_template(spec, mode, tuning)
+        strict = search_template(spec, mode, tuning, operators=True)
         if strict != plain:
             branches.append(_branch(spec, mode, strict, "$1 ~ '[-+\"]'"))
         branches.append(_branch(spec, mode, plain))

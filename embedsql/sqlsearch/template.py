@@ -36,15 +36,17 @@ class Template:
     hit: tuple[str, ...]
 
 
-def search_template(spec: IndexSpec, mode: Mode, *, operators: bool = False) -> Template:
+def search_template(
+    spec: IndexSpec, mode: Mode, tuning: SearchTuning, *, operators: bool = False
+) -> Template:
     """The statement that searches ``spec`` in one mode.
 
     Args:
         spec: The declaration.
         mode: Which lanes.
+        tuning: Query-time settings.
         operators: Whether it is for texts that may hold quotes, plus or minus signs.
     """
-    tuning = SearchTuning()
     limit = literal_column(LIMIT, Integer)
     query = BoundQuery(
         mode=mode,

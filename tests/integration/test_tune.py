@@ -18,6 +18,7 @@ from embedsql.evaluate import JudgedQuery
 from embedsql.registered import RegisteredSearch
 from embedsql.registry import find_index, store_tuning, stored_tuning
 from embedsql.search import Hit
+from embedsql.sqlsearch import function_statements
 from embedsql.tune import Tuned, changed_fields, literal, tune
 from embedsql.tune.fusion import learn_weight
 from embedsql.tune.probes import Probe, stored_probes
@@ -152,6 +153,11 @@ def test_a_proposal_is_kept_and_searches_by_name_use_it(
     assert said["saved"]
     kept = stored_tuning(articles, "article_search")
     assert kept == said["proposal"]["tuning"] != {}
+    body = "SELECT prosrc FROM pg_proc WHERE oid = 'article_search'::regproc"
+    ((made,),) = articles.execute(body).fetchall()
+    spec = find_index(articles, "article_search").spec
+    assert any(made in one for one in function_statements(spec, None, SearchTuning.kept(kept)))
+    assert not any(made in one for one in function_statements(spec))
     with RegisteredSearch(module_database, "article_search") as search:
         assert changed_fields(search.tuning) == kept
         assert literal(search.tuning) == said["proposal"]["literal"]

@@ -10,9 +10,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import MetaData
 
-from embedsql import Hnsw, SchemaVersionError
+from embedsql import Hnsw, SchemaVersionError, SearchTuning
 from embedsql.alembic import embedsql_hooks
+from embedsql.database import connect
 from embedsql.reembed import ModelChange
+from embedsql.registry import find_index, store_tuning
+from embedsql.sqlsearch import function_statements
 from tests.everyday import cases
 from tests.factories import drain, verify_all
 from tests.migration.application import Application, article, declare, operations_in
@@ -213,3 +216,14 @@ def test_a_model_change_is_no_drift(made: Application) -> None:
     made.upgrade()
     assert made.drift() is None
     assert made.schema() == before
+
+
+def test_settings_that_are_kept_are_no_drift(made: Application) -> None:
+    with connect(made.database) as connection:
+        tuning = SearchTuning(candidates=30)
+        store_tuning(connection, "article_search", {"candidates": 30})
+        assert made.drift() is not None  # the function searches otherwise than the registry says
+        index = find_index(connection, "article_search")
+        for statement in function_statements(index.spec, index.names, tuning):
+            connection.execute(statement.encode())
+    assert made.drift() is None

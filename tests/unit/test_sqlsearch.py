@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from embedsql.key import KeyColumn
-from embedsql.search.query import Mode
+from embedsql.search.query import Mode, SearchTuning
 from embedsql.spec import IndexSpec
 from embedsql.sqlsearch import function_statements
 from embedsql.sqlsearch.template import LIMIT, SPACE, TEXT, VECTOR, search_template
@@ -41,7 +41,7 @@ def spec(**options: Any) -> IndexSpec:
 def test_the_arguments_that_a_mode_needs_stand_in_the_statement(
     mode: Mode, options: dict[str, Any]
 ) -> None:
-    template = search_template(spec(**options), mode)
+    template = search_template(spec(**options), mode, SearchTuning())
 
     used = {name for name in (TEXT, VECTOR, SPACE) if name in template.sql}
     dense = {VECTOR, SPACE}
@@ -55,7 +55,7 @@ def test_the_arguments_that_a_mode_needs_stand_in_the_statement(
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
 def test_the_window_grows_with_k(options: dict[str, Any]) -> None:
     declared = spec(**options)
-    sql = search_template(declared, "dense").sql
+    sql = search_template(declared, "dense", SearchTuning()).sql
     looked_at = declared.vectors.oversample
 
     assert "greatest(100, $2)" in sql
