@@ -13,6 +13,7 @@ from sqlalchemy import (
     CTE,
     Double,
     Integer,
+    Select,
     Text,
     case,
     cast,
@@ -73,9 +74,32 @@ def question_of(target: Target, query: BoundQuery) -> CTE:
 
 def lexical_lane(target: Target, query: BoundQuery, question: CTE) -> CTE:
     """Columns: the key, ``chunk_seq``, ``score``, ``fresh``, ``rank`` from 1."""
+    pending = pending_rows(target, query) if query.reads_pending else None
+    lanes = _stored_rows(target, query, question, pending)
+    if pending is not None:
+        lanes.append(_waiting_rows(target, query, question, pending))
+    found = union_all(*lanes).subquery("matching")
+    order = [found.c.score.desc(), *target.key_of(found)]
+    return (
+        select(*found.c, func.row_number().over(order_by=order).label("rank"))
+        .order_by(*order)
+        .limit(_depth(query))
+        .cte(query.named("lexical"))
+    )
+
+
+def bm25(chunk: FromClause, question: CTE) -> Expression:
+    """The score of a chunk; 0 where no term matches."""
+    weights = select(question.c.weights).scalar_subquery()
+    return cast(-chunk.c.terms.op("<#>", return_type=Double())(weights), Double)
+
+
+def _stored_rows(
+    target: Target, query: BoundQuery, question: CTE, pending: CTE | None
+) -> list[Select[Any]]:
+    """The best rows that wait for nothing: by both stages, or where these fell short, by all."""
     depth = _depth(query)
     most = depth * OVERSAMPLE
-    pending = pending_rows(target, query) if query.reads_pending else None
     probe = select(question.c.probe).scalar_subquery()
     probed = _best_matches(target, query, question, probe, most, pending)
     probed = probed.cte(query.named("probed"))
@@ -100,31 +124,20 @@ def lexical_lane(target: Target, query: BoundQuery, question: CTE) -> CTE:
         query.named("near_match")
     )
     found_short = _is_short(target, rows, (probed, others), depth, most).label("short")
-    # asked twice below, computed once
+    # asked twice, computed once
     shortage = select(found_short).cte(query.named("shortage")).prefix_with("MATERIALIZED")
     short = select(shortage.c.short).scalar_subquery()
     all_rows = _every_match(target, query, question, pending, only_if=short)
-    stored = cast(null(), Text).label("fresh")
-    lanes = [select(*rows.c, stored).where(~short), select(*all_rows.c, stored).where(short)]
-    if pending is not None:
-        score = bm25(pending, question).label("score")
-        chunk = literal(0, Integer).label("chunk_seq")
-        waiting = select(*target.key_of(pending), chunk, score, pending.c.chunk.label("fresh"))
-        lanes.append(waiting.where(score > 0, *asked_of(target, query, pending)))
-    found = union_all(*lanes).subquery("matching")
-    order = [found.c.score.desc(), *target.key_of(found)]
-    return (
-        select(*found.c, func.row_number().over(order_by=order).label("rank"))
-        .order_by(*order)
-        .limit(depth)
-        .cte(query.named("lexical"))
-    )
+    fresh = cast(null(), Text).label("fresh")
+    return [select(*rows.c, fresh).where(~short), select(*all_rows.c, fresh).where(short)]
 
 
-def bm25(chunk: FromClause, question: CTE) -> Expression:
-    """The score of a chunk; 0 where no term matches."""
-    weights = select(question.c.weights).scalar_subquery()
-    return cast(-chunk.c.terms.op("<#>", return_type=Double())(weights), Double)
+def _waiting_rows(target: Target, query: BoundQuery, question: CTE, pending: CTE) -> Select[Any]:
+    """The rows that match as they are now, each of one chunk."""
+    score = bm25(pending, question).label("score")
+    chunk = literal(0, Integer).label("chunk_seq")
+    waiting = select(*target.key_of(pending), chunk, score, pending.c.chunk.label("fresh"))
+    return waiting.where(score > 0, *asked_of(target, query, pending))
 
 
 def _depth(query: BoundQuery) -> Expression:

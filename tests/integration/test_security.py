@@ -75,6 +75,10 @@ def test_decoys_on_the_search_path_change_nothing(
         attacker.execute("INSERT INTO article (id, body) VALUES (3, 'third')")
         found = attacker.execute("SELECT pg_catalog.count(*) FROM article_search_log").fetchone()
         assert found == (0,)  # the decoy's
+    with connect(database) as owner:  # whose path finds the decoys first, too
+        owner.execute("SET search_path = public, pg_catalog")
+        waiting = owner.execute("SELECT key_1, chunk FROM embedsql.article_search_pending()")
+        assert sorted(waiting.fetchall()) == [(1, "changed"), (3, "third")]
     drain(database)
     assert [chunk for _, chunk in stored_chunks(connection, index)] == ["changed", "third"]
     connection.execute("DROP OPERATOR public.= (text, text), public.<> (text, text)")
