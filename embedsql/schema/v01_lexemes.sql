@@ -62,6 +62,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     ), weighed AS (
         SELECT place, max(tf * 2.2 / (tf + 1.2 * (0.25 + 0.75 * coalesce(length, 0) / average_length))) AS weight
         FROM counted GROUP BY place
+        ORDER BY weight DESC, place LIMIT 16000 -- a sparsevec holds no more
     )
     SELECT embedsql.sparse(string_agg(place || ':' || weight::real, ',')) FROM weighed
 $$;

@@ -86,3 +86,15 @@ def test_weights_are_made_again_where_the_average_length_was_off(
         [found.length],
     ).fetchall()
     assert connection.execute(weights).fetchall() == expected
+
+
+def test_a_text_may_have_more_words_than_a_weight_vector_holds(
+    connection: psycopg.Connection, database: str
+) -> None:
+    create_article_table(connection)
+    words = " ".join(f"w{number}x" for number in range(17_000))
+    connection.execute("INSERT INTO article (id, body) VALUES (1, %s)", [f"{words} amber amber"])
+    add_index(connection, chunking=None)
+    report = drain(database)
+    assert (report.saved, report.failed) == (1, 0)
+    assert lexical(database, "amber") == [1]
