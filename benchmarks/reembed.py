@@ -2,9 +2,9 @@
 
 Searches and writes come at a fixed rate each: first with a worker alone, then while the index
 passes to a model of other dimensions, is rolled back, switched again and loses its first
-generation. Searches look as far as pgvector's own do (``ef_search`` 40), so that two cores are
-busy but not short. Every search asks for a row that never changes by its whole text. Another
-similarity of that row than 1 is a mixed space; where it is not found, it is lost unless the
+generation. Searches look as far as pgvector's own do (``ef_search`` 40; ``--candidates``), so that
+two cores are busy but not short. Every search asks for a row that never changes by its whole text.
+Another similarity of that row than 1 is a mixed space; where it is not found, it is lost unless the
 index's view has it (the approximate index has missed it then, as it may). Exclusive locks on what
 searches and writers use count from the moment they are waited for.
 ``python -m benchmarks.reembed --rows 50000``
@@ -36,7 +36,6 @@ from embedsql.search import SearchTuning
 
 SEARCHERS = 4
 RATE = 50  # a second: searches, and as many writes
-TUNING = SearchTuning(candidates=20)
 FIXED = 500  # rows that never change
 SAMPLE_SECONDS = 0.005
 FLOORS = {"failed": 0, "mixed": 0, "lost": 0, "longest exclusive lock, ms": 250, "p99 ratio": 1.6}
@@ -83,11 +82,12 @@ class Tally:
 class Load:
     """Searches and writes at a fixed rate, until told to stop."""
 
-    def __init__(self, info: str, rows: list[str]) -> None:
+    def __init__(self, info: str, rows: list[str], tuning: SearchTuning) -> None:
         self.tally = Tally()
         self.longest_lock = 0.0
         self._info = info
         self._rows = rows
+        self._tuning = tuning
         self._over = threading.Event()
 
     def during(self, busy: Callable[[], None]) -> Tally:
@@ -136,7 +136,7 @@ class Load:
                 begun, tally = time.perf_counter(), self.tally
                 try:
                     hits = searcher.search(
-                        self._rows[key], mode="dense", limit=10, tuning=TUNING
+                        self._rows[key], mode="dense", limit=10, tuning=self._tuning
                     ).hits
                 except Exception as error:
                     tally.failed.append(f"{type(error).__name__}: {error}"[:200])
@@ -183,6 +183,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--before", type=float, default=20, help="Seconds of load before.")
+    depth = "SearchTuning.candidates: 20 looks as far as pgvector itself, 100 is our default."
+    parser.add_argument("--candidates", type=int, default=20, help=depth)
     options = parser.parse_args()
     rows = texts(options.rows, characters=400)
     rows = [f"{text} number{key}a{key}b" for key, text in enumerate(rows)]
@@ -190,7 +192,9 @@ def main() -> None:
         index = insert(connection, rows)
         worker.enter_context(running_worker(info))
         await_filled(connection, index)
-        load, parts, seconds = Load(info, rows), {}, {}
+        load = Load(info, rows, SearchTuning(candidates=options.candidates))
+        parts: dict[str, Tally] = {}
+        seconds: dict[str, float] = {}
 
         def measure() -> None:
             time.sleep(3)  # models loaded, caches warm
@@ -204,7 +208,8 @@ def main() -> None:
                 seconds[name] = round(time.perf_counter() - begun, 1)
 
         load.run(measure)
-    write_report("reembed", figures(options.rows, parts, seconds, load.longest_lock))
+    found = figures(options.rows, parts, seconds, load.longest_lock)
+    write_report("reembed", {"candidates": options.candidates, **found})
 
 
 def insert(connection: psycopg.Connection, rows: list[str]) -> RegisteredIndex:
