@@ -170,10 +170,20 @@ def set_problem(connection: psycopg.Connection, index_id: int, problem: str | No
     )
 
 
-def stored_tuning(connection: psycopg.Connection, name: str) -> dict[str, Any]:
-    """The query-time settings kept for an index: fields of ``SearchTuning``, no defaults."""
+def stored_tuning(
+    connection: psycopg.Connection, name: str, generation: int | None = None
+) -> dict[str, Any]:
+    """The query-time settings kept for an index: fields of ``SearchTuning``, no defaults.
+
+    Args:
+        connection: In autocommit mode.
+        name: The index.
+        generation: ``None``: of the one that serves.
+    """
     row = connection.execute(
-        "SELECT tuning FROM embedsql.semantic_index WHERE name = %s AND state = 'serving'", [name]
+        "SELECT tuning FROM embedsql.semantic_index WHERE name = %s "
+        "AND CASE WHEN %s::int IS NULL THEN state = 'serving' ELSE generation = %s END",
+        [name, generation, generation],
     ).fetchone()
     return {} if row is None else dict(row[0])
 

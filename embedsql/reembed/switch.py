@@ -127,16 +127,16 @@ def _repoint(
     serving: RegisteredIndex,
     in_place: bool,
 ) -> None:
+    # compiled before anything is locked: it takes longer than a search should wait
+    kept = registry.stored_tuning(connection, target.spec.name, target.generation)
+    functions = function_statements(target.spec, target.names, SearchTuning.kept(kept))
     connection.execute(_BRIEFLY)
     act_as_owner(connection, serving)
     # the source first, as every search takes its locks
     source = Slots(target.spec).source
     connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(source), {})
     statements = ddl.switch_statements(target.spec, target.names, in_place=in_place)
-    for statement in statements:
-        connection.execute(statement.encode())
-    tuning = SearchTuning.kept(registry.stored_tuning(connection, target.spec.name))
-    for statement in function_statements(target.spec, target.names, tuning):
+    for statement in (*functions, *statements):  # the views last, which the switch locks
         connection.execute(statement.encode())
 
 
