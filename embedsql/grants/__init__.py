@@ -111,7 +111,8 @@ def grant_statements(
             file,
             role=sqlfile.identifier(role),
             source_schema=sqlfile.identifier(spec.schema),
-            read=sqlfile.comma(sqlfile.identifier(name) for name in _read(spec)),
+            key=sqlfile.comma(sqlfile.identifier(column.name) for column in spec.key),
+            watched=sqlfile.comma(sqlfile.identifier(name) for name in spec.watched),
             vector_column=sqlfile.identifier(spec.vector_column),
             **{slot: sqlfile.identifier(*name) for slot, name in _objects(slots).items()},
         )
@@ -186,20 +187,18 @@ def _privileges(slots: Slots, purpose: Purpose) -> Iterator[_Privilege]:
 
 def _files(spec: IndexSpec, purpose: Purpose) -> list[str]:
     column = [f"{purpose}_column.sql"] if spec.storage == "column" else []
-    return [f"{purpose}.sql", *column]
+    lexical = ["search_lexical.sql"] if purpose == "search" and spec.lexical is not None else []
+    return [f"{purpose}.sql", *lexical, *column]
 
 
 def _columns(slots: Slots, words: str | None) -> tuple[str, ...] | None:
     if words == "{vector_column}":
         return (slots.spec.vector_column,)
-    if words == "{read}":
-        return _read(slots.spec)
+    if words == "{key}":
+        return tuple(column.name for column in slots.spec.key)
+    if words == "{watched}":
+        return slots.spec.watched
     return None if words is None else tuple(words.split(", "))
-
-
-def _read(spec: IndexSpec) -> tuple[str, ...]:
-    """The source's columns that a search reads."""
-    return tuple(dict.fromkeys((*(column.name for column in spec.key), *spec.watched)))
 
 
 def _objects(slots: Slots) -> dict[str, tuple[str, str]]:

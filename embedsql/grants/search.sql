@@ -2,7 +2,7 @@ GRANT USAGE ON SCHEMA embedsql TO {role};
 
 GRANT USAGE ON SCHEMA {source_schema} TO {role};
 
-GRANT SELECT (name, space, generation, state, chunk_table, configurations, similarity_mean, similarity_deviation, agreement, average_length) ON embedsql.semantic_index TO {role};
+GRANT SELECT (name, space, generation, state, chunk_table, configurations, similarity_mean, similarity_deviation, agreement) ON embedsql.semantic_index TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.require_space TO {role};
 
@@ -32,20 +32,7 @@ GRANT EXECUTE ON FUNCTION embedsql.bm25_question TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.bm25_beyond TO {role};
 
--- The texts, too: rows that wait to be embedded are found by them.
-GRANT SELECT ({read}) ON {source} TO {role};
-
-GRANT SELECT ON {log} TO {role};
-
-GRANT EXECUTE ON FUNCTION embedsql.last_change TO {role};
-
-GRANT EXECUTE ON FUNCTION embedsql.chunk_lexemes TO {role};
-
-GRANT EXECUTE ON FUNCTION embedsql.text_length TO {role};
-
-GRANT EXECUTE ON FUNCTION embedsql.bm25_weights TO {role};
-
-GRANT EXECUTE ON FUNCTION {pending} TO {role};
+GRANT SELECT ({key}) ON {source} TO {role};
 
 GRANT SELECT ON {index_view} TO {role};
 

@@ -344,3 +344,20 @@ def test_name_that_postgresql_would_read_otherwise_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match="no role"):
         grant_statements(index.spec, name, "worker")
+
+
+def test_a_search_role_of_an_index_without_words_reads_no_texts(
+    connection: psycopg.Connection, database: str, role: str
+) -> None:
+    create_article_table(connection)
+    connection.execute("INSERT INTO article (body) VALUES ('amber')")
+    index = add_index(connection, lexical=None)
+    drain(database)
+    granted = CliRunner().invoke(app, ["grant", "search", role, "--database-url", database])
+    assert granted.exit_code == 0, granted.output
+    searcher = as_role(database, role)
+    refused(searcher, ["SELECT body FROM article", "SELECT * FROM embedsql.article_search_log"])
+    with connect(searcher) as opened:
+        vector = str([0.1] * index.spec.dimensions)
+        found = opened.execute("SELECT id FROM article_search('amber', 1, 'dense', %s)", [vector])
+        assert found.fetchall() == [(1,)]
