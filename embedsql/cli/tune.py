@@ -90,9 +90,10 @@ def tune(
 def _keep(connection: psycopg.Connection, index: str, proposal: SearchTuning) -> None:
     """For searches by name, and in the index's function."""
     found = find_index(connection, index)
+    statements = function_statements(found.spec, found.names, proposal)
     with connection.transaction():
         store_tuning(connection, index, changed_fields(proposal))
-        for statement in function_statements(found.spec, found.names, proposal):
+        for statement in statements:
             connection.execute(statement.encode())
 
 

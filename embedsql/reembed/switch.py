@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import psycopg
 from psycopg import sql
@@ -96,6 +96,12 @@ def _wait_and_switch(
     patience: float,
 ) -> None:
     deadline = time.monotonic() + patience
+    # made before the moment is waited for, which would be over: it takes a third of a second
+    kept = registry.stored_tuning(connection, target.spec.name, target.generation)
+    statements = [
+        *function_statements(target.spec, target.names, SearchTuning.kept(kept)),
+        *ddl.switch_statements(target.spec, target.names, in_place=in_place),  # locks the views
+    ]
     lacking: Callable[[], int] = lambda: behind(connection, target, serving)  # noqa: E731
     why = "rows still lack"
     while True:
@@ -105,7 +111,7 @@ def _wait_and_switch(
         if (not backfilling and not lacking()) or (late and force):
             try:
                 with connection.transaction():
-                    _repoint(connection, target, serving, in_place)
+                    _repoint(connection, target, serving, statements)
                     if not (late and force) and lacking():
                         raise _BehindError
                 return
@@ -125,18 +131,14 @@ def _repoint(
     connection: psycopg.Connection,
     target: RegisteredIndex,
     serving: RegisteredIndex,
-    in_place: bool,
+    statements: Sequence[str],
 ) -> None:
-    # compiled before anything is locked: it takes longer than a search should wait
-    kept = registry.stored_tuning(connection, target.spec.name, target.generation)
-    functions = function_statements(target.spec, target.names, SearchTuning.kept(kept))
     connection.execute(_BRIEFLY)
     act_as_owner(connection, serving)
     # the source first, as every search takes its locks
     source = Slots(target.spec).source
     connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(source), {})
-    statements = ddl.switch_statements(target.spec, target.names, in_place=in_place)
-    for statement in (*functions, *statements):  # the views last, which the switch locks
+    for statement in statements:
         connection.execute(statement.encode())
 
 
