@@ -76,7 +76,8 @@ def differences(
     shadow = _Shadow(spec, names)
     savepoint = bind.begin_nested()
     try:
-        shadow.build(bind, registered_tuning(bind, spec.name), partitioned=partitioned)
+        tuning = registered_tuning(bind, spec.name, names.generation)
+        shadow.build(bind, tuning, partitioned=partitioned)
         bind.exec_driver_sql("SET LOCAL search_path = pg_catalog")
         expected = shadow.named_as_ours(bind, shadow.read(bind, shadow.own, shadow.source))
         found = shadow.read(bind, SCHEMA, spec.schema)

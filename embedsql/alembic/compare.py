@@ -105,10 +105,10 @@ def _compare(
     if found is None:
         log.info("Detected added semantic index %r", name)
         return [], [CreateSemanticIndexOp(spec, partitioned=partitioned)]
-    before = changed_fields(found.spec, spec)
-    if before and spec in found.next:
+    if spec in found.next:  # until the switch, what serves is to be as it was declared
         log.info("Semantic index %r is being made as declared, beside the one that serves", name)
-        return [], []
+        spec = found.spec
+    before = changed_fields(found.spec, spec)
     if before:
         log.info("Detected changed semantic index %r: %s", name, ", ".join(before))
     alters_type = _alters_type(others, spec)
@@ -120,7 +120,7 @@ def _compare(
     differing = _differences(bind, found, partitioned)
     if any(each.kind not in _REPAIRABLE for each in differing):
         return _anew(found.spec, spec, partitioned, partitioned)
-    changes = list(_changes(bind, found, declared.spec, before, differing, partitioned))
+    changes = list(_changes(bind, found, spec, before, differing, partitioned))
     if alters_type:
         return [SuspendSemanticIndexOp(found.spec, partitioned=partitioned)], [
             ResumeSemanticIndexOp(found.spec, partitioned=partitioned),

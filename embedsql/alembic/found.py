@@ -103,12 +103,14 @@ def generations(bind: Connection, name: str) -> Sequence[int]:
     return bind.execute(found, {"name": name}).scalars().all()
 
 
-def registered_tuning(bind: Connection, name: str) -> SearchTuning:
-    """The query-time settings that are kept for an index; the defaults where none are."""
+def registered_tuning(bind: Connection, name: str, generation: int) -> SearchTuning:
+    """The query-time settings that are kept for a generation; the defaults where none are."""
     found = text(
-        "SELECT tuning::text FROM embedsql.semantic_index WHERE name = :name AND state = 'serving'"
+        "SELECT tuning::text FROM embedsql.semantic_index "
+        "WHERE name = :name AND generation = :generation"
     )
-    return SearchTuning.kept(json.loads(bind.execute(found, {"name": name}).scalar() or "{}"))
+    kept = bind.execute(found, {"name": name, "generation": generation}).scalar()
+    return SearchTuning.kept(json.loads(kept or "{}"))
 
 
 def registered_spec(bind: Connection, name: str, generation: int) -> IndexSpec | None:

@@ -152,11 +152,12 @@ def _abandon(operations: Operations, operation: AbandonGenerationOp) -> None:
 
 def _switch(operations: Operations, operation: SwitchSemanticIndexOp) -> None:
     spec, names = operation.spec, operation.names
+    tuning = None
     if not is_offline(operations):  # the way back leads to another declaration
-        spec = registered_spec(operations.get_bind(), spec.name, names.generation) or spec
+        bind = operations.get_bind()
+        spec = registered_spec(bind, spec.name, names.generation) or spec
+        tuning = registered_tuning(bind, spec.name, names.generation)
     statements = [ddl.require_ready_statement(spec, names)]
-    statements += ddl.switch_statements(spec, names, in_place=False)
+    statements += function_statements(spec, names, tuning)
+    statements += ddl.switch_statements(spec, names, in_place=False)  # locks the views
     run(operations, statements)
-    offline = is_offline(operations)
-    tuning = None if offline else registered_tuning(operations.get_bind(), spec.name)
-    run(operations, function_statements(spec, names, tuning))

@@ -172,8 +172,9 @@ def _made_anew(operations: Operations, operation: SemanticIndexOp) -> list[str]:
         trigger = sqlfile.identifier(slots.names.trigger(event))
         fill = {"trigger": trigger, "source": slots.source, "function": function}
         drops += map(sqlfile.text, _script("drop_trigger.sql", **fill))
-    offline = is_offline(operations)
-    tuning = None if offline else registered_tuning(operations.get_bind(), spec.name)
+    tuning = None
+    if not is_offline(operations):
+        tuning = registered_tuning(operations.get_bind(), spec.name, slots.names.generation)
     created = declare.create_statements(
         spec, names=slots.names, tuning=tuning, partitioned=partitioned
     )

@@ -8,10 +8,13 @@ import logging
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from sqlalchemy import MetaData
 
-from embedsql import Hnsw, SchemaVersionError, SearchTuning
+from embedsql import DeclarationError, Hnsw, SchemaVersionError, SearchTuning
 from embedsql.alembic import embedsql_hooks
+from embedsql.alembic.implementations import suspend
+from embedsql.alembic.operations import SuspendSemanticIndexOp
 from embedsql.database import connect
 from embedsql.reembed import ModelChange
 from embedsql.registry import find_index, store_tuning
@@ -198,6 +201,11 @@ def test_a_model_change_is_no_drift(made: Application) -> None:
         for metadata in (old, new):  # the code is changed before, or after
             made.metadata = metadata
             assert made.drift() is None
+        with (
+            made.connected() as bind,
+            pytest.raises(DeclarationError, match="--finish, or --abort"),
+        ):
+            suspend(Operations(MigrationContext.configure(bind)), SuspendSemanticIndexOp(spec))
         change.fill()
         change.accept()
         change.switch()
