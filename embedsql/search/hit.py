@@ -31,7 +31,7 @@ class Hit:
         strategy: How the dense lane was served: ``ann`` (approximate index) or ``exact``;
             ``None`` without a dense lane.
         pending: Whether the row waits to be embedded and was found by the words that it has now:
-            ``snippet`` and ``passage`` are of its text, and ``chunk_seq`` is 0.
+            ``snippet`` and ``passage`` are of its text, ``chunk_seq`` of no chunk of it.
         highlight: The passage as HTML with the query's words marked, where it was asked for.
         passage: The chunk whole, with its neighbours, where they were asked for.
         rerank_score: The reranker's own score, where one read the row.
