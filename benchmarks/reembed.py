@@ -182,7 +182,7 @@ def main() -> None:
     """Fill, measure before, change, measure during."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=50_000)
-    parser.add_argument("--before", type=float, default=20, help="Seconds of load before.")
+    parser.add_argument("--before", type=float, default=90, help="Seconds of load before.")
     depth = "SearchTuning.candidates: 20 looks as far as pgvector itself, 100 is our default."
     parser.add_argument("--candidates", type=int, default=20, help=depth)
     options = parser.parse_args()
