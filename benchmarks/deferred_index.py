@@ -17,7 +17,7 @@ from benchmarks.report import write_report
 from benchmarks.stage import temporary_server
 from embedsql.database import connect
 from embedsql.declare import drop_index
-from embedsql.vector_index import ensure_vector_index
+from embedsql.vector_index import ensure_vector_indexes
 
 BATCH = 256
 
@@ -54,11 +54,11 @@ def until_searchable(connection: psycopg.Connection, rows: int, *, live: bool) -
     index = make(connection, "full")
     connection.execute("CHECKPOINT")
     if live:
-        ensure_vector_index(connection, index)
+        ensure_vector_indexes(connection, index)
     started = time.perf_counter()
     for first in range(1, rows + 1, BATCH):
         fill(connection, index, first, first + BATCH)
-    ensure_vector_index(connection, index)
+    ensure_vector_indexes(connection, index)
     seconds = time.perf_counter() - started
     drop_index(connection, index.spec.name)
     connection.execute("DROP TABLE as_full")

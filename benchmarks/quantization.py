@@ -33,7 +33,7 @@ from embedsql.search.target import Target
 from embedsql.slots import Slots
 from embedsql.spec import DEFAULT_MODEL, IndexSpec
 from embedsql.tables import source_of
-from embedsql.vector_index import ensure_vector_index
+from embedsql.vector_index import ensure_vector_indexes
 from embedsql.vector_slots import VectorSlots
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -84,7 +84,7 @@ def measure(
     index = make(connection, name)
     fill(connection, index)
     started = time.perf_counter()
-    ensure_vector_index(connection, index)
+    ensure_vector_indexes(connection, index)
     built = time.perf_counter() - started
     connection.execute("VACUUM ANALYZE")
     heap, approximate = sizes(connection, index)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from embedsql.spec import IndexSpec
+from embedsql.ddl import ApproximateIndex
 
 _ELEMENT_BYTES = 160  # of a node of the graph, without its vector and its links
 _LINK_BYTES = 16
@@ -16,15 +16,15 @@ SELECT pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem
 """
 
 
-def build_memory(spec: IndexSpec, rows: int) -> int:
+def build_memory(index: ApproximateIndex, rows: int) -> int:
     """Bytes in which the whole graph of an HNSW index fits while it is built, or IVFFlat's sample.
 
     Args:
-        spec: The declaration.
+        index: Which.
         rows: Vectors to be indexed.
     """
-    vector = spec.vectors.indexed_bytes(spec.dimensions)
-    if spec.index == "ivfflat":
+    spec, vector = index.spec, index.entry_bytes
+    if index.method == "ivfflat":
         lists = spec.ivfflat.lists or max(1, rows // 1000)
         return min(rows, 50 * lists) * (vector + 8) + (8 << 20)
     # half of a node's links again in the layers above the lowest

@@ -16,6 +16,7 @@ from embedsql.spec import (
     Backend,
     Chunking,
     IndexSpec,
+    LexicalIndex,
     Storage,
 )
 from embedsql.tables import declare_on, source_of
@@ -81,6 +82,7 @@ class SemanticIndex(Searchable):
     ivfflat: Ivfflat = field(default_factory=Ivfflat, kw_only=True)
     lexical: str | None = field(default="english", kw_only=True)
     lexical_column: str | None = field(default=None, kw_only=True)
+    lexical_index: LexicalIndex = field(default="gin", kw_only=True)
     heading_weight: float = field(default=3.0, kw_only=True)
     chunking: Chunking | None = field(default_factory=Chunking, kw_only=True)
     max_characters: int = field(default=200_000, kw_only=True)
@@ -150,6 +152,7 @@ class SemanticIndex(Searchable):
             ivfflat=self.ivfflat,
             lexical=self.lexical,
             lexical_column=self.lexical_column,
+            lexical_index=self.lexical_index,
             heading_weight=self.heading_weight,
             chunking=self._chunking,
             max_characters=self.max_characters,
@@ -165,7 +168,12 @@ class SemanticIndex(Searchable):
     def _target(self) -> Target:
         vectors = VectorForm(self.quantization, self.stored, self.index_dimensions, self.metric)
         return Target(
-            self.name, source_of(self.entity), vectors, self.lexical, generation=self.generation
+            self.name,
+            source_of(self.entity),
+            vectors,
+            self.lexical,
+            generation=self.generation,
+            lexical_index=self.lexical_index,
         )
 
     @property

@@ -84,6 +84,11 @@ class ObjectNames:
         return bounded(self.index, f"chunk_{self.generation}_lexemes")
 
     @property
+    def term_index(self) -> str:
+        """The approximate index on the chunks' lexical weights."""
+        return bounded(self.index, f"chunk_{self.generation}_terms")
+
+    @property
     def content_index(self) -> str:
         """The index that finds an equal text's vector."""
         return bounded(self.index, f"chunk_{self.generation}_content")

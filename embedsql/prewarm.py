@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import psycopg
 
-from embedsql import sqlfile
+from embedsql import ddl, sqlfile
 from embedsql.errors import ExtensionError
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
-from embedsql.vector_slots import VectorSlots
 
 # an index of ours is read before the table it points to: what was read last stays longest
 _PREWARM = """
@@ -21,7 +20,7 @@ ORDER BY r.place
 
 
 def prewarm_index(connection: psycopg.Connection, index: RegisteredIndex) -> dict[str, int]:
-    """Load the approximate index, the lexical one and the chunks, with ``pg_prewarm``.
+    """Load the approximate indexes, the lexical one and the chunks, with ``pg_prewarm``.
 
     Args:
         connection: In autocommit mode.
@@ -35,12 +34,11 @@ def prewarm_index(connection: psycopg.Connection, index: RegisteredIndex) -> dic
     """
     _ensure_extension(connection)
     slots = Slots(index.spec, index.names)
-    vector = VectorSlots(slots)
+    approximate = ddl.approximate_indexes(index.spec, index.names)
     relations = [
-        vector.indexed_table,
-        slots.chunk,
+        *(one.table for one in approximate),
         sqlfile.kit(slots.names.lexeme_index),
-        vector.vector_index,
+        *(one.called(one.name) for one in reversed(approximate)),
     ]
     names = list(dict.fromkeys(map(sqlfile.text, relations)))
     return dict(connection.execute(_PREWARM, [names]).fetchall())

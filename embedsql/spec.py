@@ -21,6 +21,7 @@ DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 Backend = Literal["torch", "openvino", "onnx"]
 Storage = Literal["table", "column"]
+LexicalIndex = Literal["gin", "hnsw"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class IndexSpec:
         lexical: Text-search configuration of the lexical lane. ``None``: no lexical lane.
         lexical_column: A column of the source that names each row's own configuration; where there
             is none of that name, ``lexical`` holds. ``None``: it holds for every row.
+        lexical_index: What serves the lexical lane: ``gin`` (exact), or ``hnsw`` beside it, an
+            approximate index for millions of rows, asked where a question's words are common.
         heading_weight: How often a word of a title or heading counts, 1 to 10. Defaults to 3.
         chunking: ``None``: one vector for each row; a text the model cannot read whole is cut and
             counted as truncated.
@@ -120,6 +123,7 @@ class IndexSpec:
     ivfflat: Ivfflat = field(default_factory=Ivfflat)
     lexical: str | None = "english"
     lexical_column: str | None = None
+    lexical_index: LexicalIndex = "gin"
     heading_weight: float = 3.0
     chunking: Chunking | None = field(default_factory=Chunking)
     max_characters: int = 200_000
@@ -191,6 +195,12 @@ class IndexSpec:
     def _check_lexical(self) -> None:
         if not 1 <= self.heading_weight <= 10:
             raise DeclarationError(f"heading_weight must be 1 to 10, not {self.heading_weight}")
+        _check_choice("lexical index", self.lexical_index, get_args(LexicalIndex))
+        if self.lexical is None and self.lexical_index != "gin":
+            raise DeclarationError(
+                f"lexical_index {self.lexical_index!r} needs a lexical lane: name its text-search "
+                "configuration as lexical"
+            )
         if self.lexical is None and self.lexical_column is not None:
             raise DeclarationError(
                 "lexical_column needs a lexical lane: name the text-search configuration of rows "

@@ -1,4 +1,4 @@
-"""The approximate vector index of a semantic index: built once its rows are embedded, and rebuilt.
+"""The approximate indexes of a semantic index: built once its rows are embedded, and rebuilt.
 
 Filling a live HNSW index row by row is 4 to 12 times slower than building it afterwards; until
 then a search is exact.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum
+from enum import IntEnum
 from typing import NamedTuple
 
 import psycopg
@@ -17,11 +17,10 @@ from psycopg import sql
 
 from embedsql import ddl, sqlfile
 from embedsql.build_memory import build_memory, set_build_memory
+from embedsql.ddl import ApproximateIndex
 from embedsql.errors import DeclarationError
 from embedsql.naming import bounded
 from embedsql.registry import RegisteredIndex
-from embedsql.slots import Slots
-from embedsql.vector_slots import VectorSlots
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +56,17 @@ _CHANGED = (
 _told: set[tuple[str, str]] = set()  # databases and statements of which the log spoke already
 
 
-class BuildState(Enum):
-    """What became of an approximate index that should be there."""
+class BuildState(IntEnum):
+    """What became of an approximate index that should be there, the best first.
 
-    THERE = "there, being built, or not meant to be"
-    BUILT = "built now"
-    WAITS = "waits for vectors"
-    LEFT = "left to the owner of the table"
+    There, being built or not meant to be; built now; left to the owner of the table; waiting for
+    vectors.
+    """
+
+    THERE = 0
+    BUILT = 1
+    LEFT = 2
+    WAITS = 3
 
 
 class Build(NamedTuple):
@@ -80,40 +83,22 @@ def builds(connection: psycopg.Connection) -> list[Build]:
     return [Build(*row) for row in connection.execute(_BUILDS).fetchall()]
 
 
-def ensure_vector_index(connection: psycopg.Connection, index: RegisteredIndex) -> BuildState:
-    """Build the approximate index if it is not there; an INVALID leftover is replaced.
+def ensure_vector_indexes(connection: psycopg.Connection, index: RegisteredIndex) -> BuildState:
+    """Build the approximate indexes that are not there; an INVALID leftover is replaced.
 
     A role that does not own the table goes on without: searches are exact until the owner built
-    it, which the log says once. So does an IVFFlat index on an empty table, whose lists would be
+    them, which the log says once. So does an IVFFlat index on an empty table, whose lists would be
     learnt from nothing.
+
+    Returns:
+        What became of the one that is furthest from being there.
     """
-    vector = VectorSlots(Slots(index.spec, index.names))
-    if index.spec.index == "none":
-        return BuildState.THERE
-    found = connection.execute(_STATE, [sqlfile.text(vector.vector_index)]).fetchone()
-    if found is not None and any(found):  # there, or some other worker is at it
-        return BuildState.THERE
-    rows = count_vectors(connection, index)
-    if index.spec.index == "ivfflat" and not rows:
-        log.info("%s has no vectors yet: its IVFFlat index waits for them", index.label)
-        return BuildState.WAITS
-    statement = _build_statement(index, rows)
-    owned = connection.execute(_OWNED, [sqlfile.text(vector.indexed_table)]).fetchone()
-    if owned is not None and not owned[0]:
-        _leave_to_owner(connection, index, statement)
-        return BuildState.LEFT
-    with _unhurried(connection):
-        if found is not None:
-            _drop(connection, vector.vector_index)
-        try:
-            _build(connection, index, statement, rows)
-        except psycopg.errors.DuplicateTable:  # another worker was faster
-            return BuildState.THERE
-    return BuildState.BUILT
+    wanted = ddl.wanted_indexes(index.spec, index.names)
+    return max((_ensure(connection, index, one) for one in wanted), default=BuildState.THERE)
 
 
-def rebuild_vector_index(connection: psycopg.Connection, index: RegisteredIndex) -> None:
-    """Build the index anew beside the one that serves, as declared now, and put it in its place.
+def rebuild_vector_indexes(connection: psycopg.Connection, index: RegisteredIndex) -> None:
+    """Build each anew beside the one that serves, as declared now, and put it in its place.
 
     Args:
         connection: In autocommit mode, of the table's owner.
@@ -122,49 +107,81 @@ def rebuild_vector_index(connection: psycopg.Connection, index: RegisteredIndex)
     Raises:
         DeclarationError: It is declared without.
     """
-    if index.spec.index == "none":
+    wanted = ddl.wanted_indexes(index.spec, index.names)
+    if not wanted:
         raise DeclarationError(f"{index.spec.name} is declared without an approximate index")
-    vector = VectorSlots(Slots(index.spec, index.names))
-    name = index.names.vector_index
-    fresh = bounded(name, "new")
-    schema = index.spec.schema if vector.in_source else "embedsql"
-    rows = count_vectors(connection, index)
-    with _unhurried(connection):
-        _drop(connection, sqlfile.identifier(schema, fresh))  # of a rebuild that was cut short
-        _build(connection, index, _build_statement(index, rows, fresh), rows)
-        with connection.transaction():
-            connection.execute("SET LOCAL lock_timeout = '10s'")
-            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(vector.vector_index), {})
-            rename = sql.SQL("ALTER INDEX {} RENAME TO {}")
-            new = sqlfile.identifier(schema, fresh)
-            connection.execute(rename.format(new, sqlfile.identifier(name)), {})
+    for one in wanted:
+        rows = _count(connection, one)
+        fresh = bounded(one.name, "new")
+        with _unhurried(connection):
+            _drop(connection, one.called(fresh))  # of a rebuild that was cut short
+            _build(connection, index, one, rows, _statement(one, rows, fresh))
+            with connection.transaction():
+                connection.execute("SET LOCAL lock_timeout = '10s'")
+                old = one.called(one.name)
+                connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(old), {})
+                rename = sql.SQL("ALTER INDEX {} RENAME TO {}")
+                name = sqlfile.identifier(one.name)
+                connection.execute(rename.format(one.called(fresh), name), {})
 
 
 def count_vectors(connection: psycopg.Connection, index: RegisteredIndex) -> int:
     """How many there are to be indexed."""
-    vector = VectorSlots(Slots(index.spec, index.names))
-    column = vector.column if vector.in_source else sql.SQL("*")
-    statement = sql.SQL("SELECT count({}) FROM {}").format(column, vector.indexed_table)
-    row = connection.execute(statement, {}).fetchone()
+    return _count(connection, ddl.approximate_indexes(index.spec, index.names)[0])
+
+
+def _ensure(
+    connection: psycopg.Connection, index: RegisteredIndex, one: ApproximateIndex
+) -> BuildState:
+    there = one.called(one.name)
+    found = connection.execute(_STATE, [sqlfile.text(there)]).fetchone()
+    if found is not None and any(found):  # there, or some other worker is at it
+        return BuildState.THERE
+    rows = _count(connection, one)
+    if one.method == "ivfflat" and not rows:
+        log.info("%s has no vectors yet: its IVFFlat index waits for them", index.label)
+        return BuildState.WAITS
+    statement = _statement(one, rows)
+    owned = connection.execute(_OWNED, [sqlfile.text(one.table)]).fetchone()
+    if owned is not None and not owned[0]:
+        _leave_to_owner(connection, index, statement)
+        return BuildState.LEFT
+    with _unhurried(connection):
+        if found is not None:
+            _drop(connection, there)
+        try:
+            _build(connection, index, one, rows, statement)
+        except psycopg.errors.DuplicateTable:  # another worker was faster
+            return BuildState.THERE
+    return BuildState.BUILT
+
+
+def _count(connection: psycopg.Connection, one: ApproximateIndex) -> int:
+    row = connection.execute(one.count(), {}).fetchone()
     return 0 if row is None else int(row[0])
 
 
-def _build_statement(index: RegisteredIndex, rows: int, name: str | None = None) -> str:
-    lists = index.spec.ivfflat.lists_for(rows)
-    statement = ddl.vector_index_statement(index.spec, index.names, lists=lists, name=name)
-    assert statement is not None, "the index is declared without an approximate index"
+def _statement(one: ApproximateIndex, rows: int, name: str | None = None) -> str:
+    statement = one.create(lists=one.spec.ivfflat.lists_for(rows), name=name)
+    assert statement is not None, "the index is declared without it"
     return statement
 
 
 def _build(
-    connection: psycopg.Connection, index: RegisteredIndex, statement: str, rows: int
+    connection: psycopg.Connection,
+    index: RegisteredIndex,
+    one: ApproximateIndex,
+    rows: int,
+    statement: str,
 ) -> None:
-    needed = build_memory(index.spec, rows)
+    needed = build_memory(one, rows)
     given = set_build_memory(connection, needed)
     if index.aside:  # nobody waits for it: one core, so that searches keep the others
         connection.execute("SET max_parallel_maintenance_workers = 0")
     log.info(
-        "building the vector index of %s: %d vectors, about %d MB to build it in, %d MB allowed%s",
+        "building the index of the %s of %s: %d of them, about %d MB to build it in, %d MB "
+        "allowed%s",
+        one.of,
         index.label,
         rows,
         needed >> 20,

@@ -101,7 +101,7 @@ def _compare(
     others = [(kind, name) for kind, name in found if kind == "trigger" or name in functions]
     for kind, name in dict.fromkeys([*expected, *others]):
         should, does = expected.get((kind, name)), found.get((kind, name))
-        if name == names.vector_index:
+        if name in (names.vector_index, names.term_index):
             if does is None:
                 continue
             if free_lists and should is not None:
@@ -144,8 +144,9 @@ class _Shadow:
             spec, names=self._names, tuning=tuning, partitioned=partitioned
         )
         statements = [each for each in statements if not starts_with(each, "INSERT")]
-        index = ddl.vector_index_statement(spec, self._names, concurrently=False)
-        for made in [*statements, *([] if index is None else [index])]:
+        for one in ddl.wanted_indexes(spec, self._names):
+            statements += [made for made in [one.create(concurrently=False)] if made]
+        for made in statements:
             execute(bind, self._moved(made))
 
     def read(self, bind: Connection, own: str, source: str) -> _Objects:

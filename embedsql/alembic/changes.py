@@ -8,11 +8,13 @@ from embedsql import ddl
 from embedsql.alembic.literals import changed_fields
 from embedsql.spec import IndexSpec
 
-# what the approximate index sees of stored vectors: it alone must be made anew, unless they are
+# what the index on the lexical weights is built by
+TERM_FIELDS = frozenset({"lexical_index", "hnsw"})
+# what approximate indexes see of what is stored: they alone must be made anew, unless vectors are
 # stored otherwise, too
-BUILD_FIELDS = frozenset(
-    {"index", "hnsw", "ivfflat", "index_dimensions", "quantization", "stored", "metric"}
-)
+BUILD_FIELDS = TERM_FIELDS | {
+    *("index", "ivfflat", "index_dimensions", "quantization", "stored", "metric")
+}
 # how changes are noticed, and where the model is asked: no vector depends on it
 IN_PLACE_FIELDS = frozenset({"notify", "replicated", "base_url"})
 # where texts come from: the old index goes before the tables change, the new one comes after them
@@ -29,7 +31,7 @@ def needs_new_vectors(before: IndexSpec, after: IndexSpec) -> bool:
 
 
 def rebuilds_vector_index(before: IndexSpec, after: IndexSpec) -> bool:
-    """Whether the approximate index is another."""
+    """Whether an approximate index is another."""
     return bool(changed_fields(before, after).keys() & BUILD_FIELDS)
 
 

@@ -31,7 +31,7 @@ from embedsql.alembic.operations import (
     ResumeSemanticIndexOp,
     SuspendSemanticIndexOp,
 )
-from embedsql.alembic.vector_index import vector_index_schema
+from embedsql.ddl import approximate_indexes
 from embedsql.errors import SchemaVersionError
 from embedsql.naming import ObjectNames
 from embedsql.spec import IndexSpec
@@ -139,11 +139,12 @@ def _changes(
 ) -> Iterator[MigrateOperation]:
     """What needs no other vectors."""
     names = ObjectNames(spec.name, found.generation)
-    vector_index = {each for each in differing if each.name == names.vector_index}
-    if set(differing) - vector_index:
+    approximate = {one.name: one for one in approximate_indexes(spec, names)}
+    own = {each for each in differing if each.name in approximate}
+    if set(differing) - own:
         yield RepairSemanticIndexOp(spec, partitioned=partitioned)
-    is_wrong = bool(vector_index) and not is_being_built(
-        bind, vector_index_schema(spec), names.vector_index
+    is_wrong = any(
+        not is_being_built(bind, approximate[each.name].schema, each.name) for each in own
     )
     if is_wrong or (before and rebuilds_vector_index(found.spec, spec)):
         yield RebuildVectorIndexOp(spec, before=before, partitioned=partitioned)

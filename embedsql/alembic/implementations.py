@@ -89,7 +89,9 @@ def rebuild_vector_index(operations: Operations, operation: RebuildVectorIndexOp
             f"{after.name!r}: take op.change_semantic_index"
         )
     names = _names(operations, after)
-    vector_index.replace(operations, after, names, _in_place(operations, operation, names))
+    meanwhile = _in_place(operations, operation, names)
+    changed = changed_fields(before, after)
+    vector_index.replace(operations, after, names, changed.keys(), meanwhile)
 
 
 def change(operations: Operations, operation: ChangeSemanticIndexOp) -> None:
@@ -103,7 +105,8 @@ def change(operations: Operations, operation: ChangeSemanticIndexOp) -> None:
     names = _names(operations, after)
     statements = _in_place(operations, operation, names)
     if rebuilds_vector_index(before, after):
-        vector_index.replace(operations, after, names, statements)
+        changed = changed_fields(before, after)
+        vector_index.replace(operations, after, names, changed.keys(), statements)
     else:
         run(operations, statements)
 
@@ -122,7 +125,8 @@ def repair(operations: Operations, operation: SemanticIndexOp) -> None:
     run(operations, [*strays, *_made_anew(operations, operation), *find_unlogged])
     wrong = {each.name for each in found if each.kind == "index"}
     names = _names(operations, spec)
-    vector_index.mend_others(operations, spec, names, wrong - {names.vector_index})
+    others = wrong - {names.vector_index, names.term_index}
+    vector_index.mend_others(operations, spec, names, others)
 
 
 def suspend(operations: Operations, operation: SemanticIndexOp) -> None:

@@ -1,4 +1,4 @@
-"""The approximate index in a migration: built, replaced and removed while others go on."""
+"""The approximate indexes in a migration: built, replaced and removed while others go on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from alembic.operations import Operations
 from psycopg import sql
 
 from embedsql import ddl, sqlfile
+from embedsql.alembic.changes import BUILD_FIELDS, TERM_FIELDS
 from embedsql.alembic.found import is_valid_index
 from embedsql.alembic.running import execute, is_offline, run, run_concurrently
-from embedsql.naming import SCHEMA, ObjectNames, bounded
-from embedsql.slots import Slots
+from embedsql.ddl import ApproximateIndex
+from embedsql.naming import ObjectNames, bounded
 from embedsql.spec import IndexSpec
-from embedsql.vector_slots import VectorSlots
 
 log = logging.getLogger(__name__)
 
@@ -23,24 +23,29 @@ _script = partial(sqlfile.script, __package__)
 
 
 def build(operations: Operations, spec: IndexSpec, names: ObjectNames) -> None:
-    """Build it, unless it is there; an INVALID leftover of a build cut short is replaced."""
-    statement = _build_statement(operations, spec, names, names.vector_index)
-    valid = _is_valid(operations, spec, names)
-    if statement is None or valid:
-        return
-    leftover = [] if valid is None else [_drop(spec, names.vector_index)]
-    run_concurrently(operations, [*leftover, statement])
+    """Build those that are not there; an INVALID leftover of a build cut short is replaced."""
+    for one in ddl.wanted_indexes(spec, names):
+        statement = _create(operations, one, one.name)
+        valid = _is_valid(operations, one)
+        if statement is not None and not valid:
+            leftover = [] if valid is None else [_drop(one, one.name)]
+            run_concurrently(operations, [*leftover, statement])
 
 
 def remove(operations: Operations, spec: IndexSpec, names: ObjectNames) -> None:
-    """Remove it, if it is there."""
-    run_concurrently(operations, [_drop(spec, names.vector_index)])
+    """Remove those that are there."""
+    drops = [_drop(one, one.name) for one in ddl.wanted_indexes(spec, names)]
+    run_concurrently(operations, drops)
 
 
 def replace(
-    operations: Operations, spec: IndexSpec, names: ObjectNames, meanwhile: Sequence[str]
+    operations: Operations,
+    spec: IndexSpec,
+    names: ObjectNames,
+    changed: Collection[str],
+    meanwhile: Sequence[str],
 ) -> None:
-    """Build it as ``spec`` says beside the one that is there, and let it take that one's place.
+    """Build as ``spec`` says beside those that are there, and let the new ones take their place.
 
     Where there is none yet, a worker is still embedding: it builds the new one afterwards.
 
@@ -48,19 +53,31 @@ def replace(
         operations: Of the revision.
         spec: The declaration that is to be.
         names: The index's objects.
-        meanwhile: Run in the transaction in which the two change places.
+        changed: The fields of the declaration that are others now; none: all are made anew.
+        meanwhile: Run in the transaction in which they change places.
     """
-    new, old = bounded(names.vector_index, "new"), bounded(names.vector_index, "old")
-    there = is_offline(operations) or _is_valid(operations, spec, names) is not None
-    statement = _build_statement(operations, spec, names, new) if there else None
-    swap: list[str] = []
-    if statement is not None:
-        run_concurrently(operations, [_drop(spec, new), _drop(spec, old), statement])
-        swap = _swap(spec, names, new, old)
-    if swap or meanwhile:
-        run(operations, [*swap, *meanwhile])
-    if there:
-        run_concurrently(operations, [_drop(spec, old if swap else names.vector_index)])
+    swaps: list[str] = []
+    leftover: list[str] = []
+    for one in ddl.approximate_indexes(spec, names):
+        is_there = is_offline(operations) or _is_valid(operations, one) is not None
+        if not (is_there and _concerns(one, changed)):
+            continue
+        new, old = bounded(one.name, "new"), bounded(one.name, "old")
+        statement = _create(operations, one, new)
+        if statement is not None:
+            run_concurrently(operations, [_drop(one, new), _drop(one, old), statement])
+            swaps += _swap(one, new, old)
+        leftover.append(_drop(one, one.name if statement is None else old))
+    if swaps or meanwhile:
+        run(operations, [*swaps, *meanwhile])
+    if leftover:
+        run_concurrently(operations, leftover)
+
+
+def _concerns(one: ApproximateIndex, changed: Collection[str]) -> bool:
+    """Whether an index is another one, when these fields of its declaration are."""
+    fields = TERM_FIELDS if one.of == "terms" else BUILD_FIELDS - TERM_FIELDS | {"hnsw"}
+    return not changed or not fields.isdisjoint(changed)
 
 
 def mend_others(
@@ -72,54 +89,45 @@ def mend_others(
         for statement in ddl.create_statements(spec, names=names):
             if f" INDEX {quoted} " in statement:
                 anew = statement.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
-                run_concurrently(operations, [_drop(spec, name, SCHEMA), anew])
+                run_concurrently(operations, [_dropped(sqlfile.kit(name)), anew])
 
 
-def vector_index_schema(spec: IndexSpec) -> str:
-    """Where it stands: with the table that carries it."""
-    return spec.schema if spec.storage == "column" else SCHEMA
-
-
-def _build_statement(
-    operations: Operations, spec: IndexSpec, names: ObjectNames, name: str
-) -> str | None:
+def _create(operations: Operations, one: ApproximateIndex, name: str) -> str | None:
     """The statement; ``None``: no index is wanted, or an IVFFlat one has nothing to learn from.
 
     Offline, an IVFFlat index whose spec names no lists gets a hundred.
     """
-    if spec.index != "ivfflat" or is_offline(operations):
-        return ddl.vector_index_statement(spec, names, name=name)
-    vector = VectorSlots(Slots(spec, names))
-    column = vector.column if vector.in_source else sql.SQL("*")
-    count = sql.SQL("SELECT count({}) FROM {}").format(column, vector.indexed_table)
+    if one.method != "ivfflat" or is_offline(operations):
+        return one.create(name=name)
     bind = operations.get_bind()
-    rows: int = execute(bind, sqlfile.text(count)).scalar_one()
+    rows: int = execute(bind, sqlfile.text(one.count())).scalar_one()
     if not rows:
-        log.info("%s has no vectors yet: its IVFFlat index waits for them", spec.name)
+        log.info("%s has no vectors yet: its IVFFlat index waits for them", one.spec.name)
         return None
-    lists = spec.ivfflat.lists_for(rows)
-    return ddl.vector_index_statement(spec, names, lists=lists, name=name)
+    return one.create(lists=one.spec.ivfflat.lists_for(rows), name=name)
 
 
-def _swap(spec: IndexSpec, names: ObjectNames, new: str, old: str) -> list[str]:
-    schema = vector_index_schema(spec)
+def _swap(one: ApproximateIndex, new: str, old: str) -> list[str]:
     statements: list[sql.Composed] = _script(
         "swap_vector_index.sql",
-        current=sqlfile.identifier(schema, names.vector_index),
+        current=one.called(one.name),
         old_name=sqlfile.identifier(old),
-        built=sqlfile.identifier(schema, new),
-        name=sqlfile.identifier(names.vector_index),
+        built=one.called(new),
+        name=sqlfile.identifier(one.name),
     )
     return [sqlfile.text(statement) for statement in statements]
 
 
-def _drop(spec: IndexSpec, name: str, schema: str | None = None) -> str:
-    index = sqlfile.identifier(schema or vector_index_schema(spec), name)
+def _drop(one: ApproximateIndex, name: str) -> str:
+    return _dropped(one.called(name))
+
+
+def _dropped(index: sql.Identifier) -> str:
     return f"DROP INDEX CONCURRENTLY IF EXISTS {sqlfile.text(index)};"
 
 
-def _is_valid(operations: Operations, spec: IndexSpec, names: ObjectNames) -> bool | None:
+def _is_valid(operations: Operations, one: ApproximateIndex) -> bool | None:
     """Whether it is whole; ``None`` where there is none, or none can be asked for."""
     if is_offline(operations):
         return None
-    return is_valid_index(operations.get_bind(), vector_index_schema(spec), names.vector_index)
+    return is_valid_index(operations.get_bind(), one.schema, one.name)

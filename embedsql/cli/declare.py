@@ -25,7 +25,7 @@ from embedsql.embedders import EmbedderOptions, Space, load_embedder
 from embedsql.errors import DeclarationError, ProviderError
 from embedsql.installation import install, installed_version
 from embedsql.settings import Settings
-from embedsql.spec import DEFAULT_MODEL, Backend, Chunking, IndexSpec, Storage
+from embedsql.spec import DEFAULT_MODEL, Backend, Chunking, IndexSpec, LexicalIndex, Storage
 from embedsql.vectors import Hnsw, Ivfflat, Metric, Quantization, Stored, VectorIndex
 
 
@@ -90,6 +90,10 @@ def add(
         str | None,
         typer.Option(help="A column that names each row's own text-search configuration."),
     ] = None,
+    lexical_index: Annotated[
+        LexicalIndex,
+        typer.Option(help="gin: exact; hnsw: approximate where words are common, for millions."),
+    ] = "gin",
     heading_weight: Annotated[
         float, typer.Option(min=1, max=10, help="How often a word of a title or heading counts.")
     ] = 3.0,
@@ -161,6 +165,7 @@ def add(
                 ivfflat=Ivfflat(lists),
                 lexical=None if lexical == "none" else lexical,
                 lexical_column=lexical_column,
+                lexical_index=lexical_index,
                 heading_weight=heading_weight,
                 chunking=chunking,
                 replicated=replicated,

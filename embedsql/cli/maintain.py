@@ -1,4 +1,4 @@
-"""``embedsql reindex | prewarm``: the approximate index, anew and in memory."""
+"""``embedsql reindex | prewarm``: the approximate indexes, anew and in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from embedsql.cli.options import (
 from embedsql.cli.progress import build_progress
 from embedsql.prewarm import prewarm_index
 from embedsql.registry import find_index
-from embedsql.vector_index import rebuild_vector_index
+from embedsql.vector_index import rebuild_vector_indexes
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,13 +26,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def reindex(index: IndexName, database_url: DatabaseUrl = None) -> None:
-    """Build the approximate index anew beside the one that serves, then put it in its place."""
+    """Build the approximate indexes anew beside those that serve, then put them in their place."""
     configure_logging(retries=False)
     with open_database(database_url) as connection:
         registered = find_index(connection, index)
         with build_progress(conninfo(database_url), enabled=progress_console.is_terminal):
-            rebuild_vector_index(connection, registered)
-    note(f"the approximate index of {index} was built anew")
+            rebuild_vector_indexes(connection, registered)
+    note(f"the approximate indexes of {index} were built anew")
 
 
 def prewarm(index: IndexName, database_url: DatabaseUrl = None) -> None:

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from embedsql import sqlfile
 from embedsql.ddl import vectors
+from embedsql.ddl.approximate import ApproximateIndex, approximate_indexes, wanted_indexes
 from embedsql.ddl.serving import (
     copy_grants_statements,
     drop_serving_statements,
@@ -28,7 +29,6 @@ from embedsql.ddl.triggers import (
     trigger_names,
     trigger_statements,
 )
-from embedsql.ddl.vectors import vector_index_drop_statement, vector_index_statement
 from embedsql.naming import ObjectNames
 from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
@@ -36,6 +36,8 @@ from embedsql.vector_slots import VectorSlots
 
 __all__ = [
     "EVENTS",
+    "ApproximateIndex",
+    "approximate_indexes",
     "chunk_statements",
     "create_statements",
     "drop_generation_statements",
@@ -48,8 +50,7 @@ __all__ = [
     "switch_statements",
     "trigger_events",
     "trigger_texts",
-    "vector_index_drop_statement",
-    "vector_index_statement",
+    "wanted_indexes",
 ]
 
 _script = partial(sqlfile.script, __name__)

@@ -1,4 +1,4 @@
-"""The vectors' own DDL: a column of the source, storage, the approximate index."""
+"""The vectors' own DDL: a column of the source, and how it is stored."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from functools import partial
 from psycopg import sql
 
 from embedsql import sqlfile
-from embedsql.naming import ObjectNames
 from embedsql.slots import Slots, dollar_quoted
-from embedsql.spec import IndexSpec
 from embedsql.vector_slots import VectorSlots
 
 _file = partial(sqlfile.statement, __package__)
@@ -39,54 +37,6 @@ def storage_statements(slots: Slots) -> list[sql.Composed]:
         chunk=slots.chunk,
         stored_column=sqlfile.identifier(vector.stored_column),
         storage=sqlfile.raw(vector.storage),
-    )
-
-
-def vector_index_statement(
-    spec: IndexSpec,
-    names: ObjectNames,
-    *,
-    concurrently: bool = True,
-    lists: int = 100,
-    name: str | None = None,
-) -> str | None:
-    """The statement that builds the approximate index; ``None`` where the spec wants none.
-
-    Args:
-        spec: The declaration.
-        names: The index's objects.
-        concurrently: Without keeping writers waiting; not inside a transaction.
-        lists: Of an IVFFlat index whose spec names no number.
-        name: Of the index, where it is to be another than its own: a rebuild beside it.
-    """
-    if spec.index == "none":
-        return None
-    vector = VectorSlots(Slots(spec, names))
-    return sqlfile.text(
-        _file(
-            "vector_index.sql",
-            concurrently=sql.SQL("CONCURRENTLY") if concurrently else sql.SQL(""),
-            vector_index=sqlfile.identifier(name or names.vector_index),
-            indexed_table=vector.indexed_table,
-            method=sqlfile.raw(spec.index),
-            expression=vector.index_expression,
-            operator_class=sqlfile.raw(spec.vectors.operator_class),
-            options=_options(spec, lists),
-        )
-    )
-
-
-def vector_index_drop_statement(spec: IndexSpec, names: ObjectNames) -> str:
-    """The statement that removes the approximate index."""
-    vector = VectorSlots(Slots(spec, names))
-    return sqlfile.text(_file("vector_index_drop.sql", vector_index=vector.vector_index))
-
-
-def _options(spec: IndexSpec, lists: int) -> sql.Composed:
-    if spec.index == "ivfflat":
-        return sql.SQL("lists = {}").format(sqlfile.literal(spec.ivfflat.lists or lists))
-    return sql.SQL("m = {}, ef_construction = {}").format(
-        sqlfile.literal(spec.hnsw.m), sqlfile.literal(spec.hnsw.ef_construction)
     )
 
 

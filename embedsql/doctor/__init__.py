@@ -15,7 +15,7 @@ from embedsql.doctor.queue import examine_queue
 from embedsql.doctor.server import examine_server
 from embedsql.doctor.source import examine_source
 from embedsql.doctor.tables import examine_tables
-from embedsql.doctor.vector_index import examine_vector_index
+from embedsql.doctor.vector_index import examine_vector_indexes
 from embedsql.installation import require_installed
 from embedsql.registry import RegisteredIndex, all_indexes, find_index
 
@@ -25,7 +25,7 @@ _Examination = Callable[[psycopg.Connection, RegisteredIndex, Limits], Iterator[
 
 _FAMILIES: dict[str, _Examination] = {
     "the source": examine_source,
-    "the vector index": examine_vector_index,
+    "the vector index": examine_vector_indexes,
     "the tables": examine_tables,
     "the work": examine_queue,
     "privileges": examine_access,

@@ -1,4 +1,4 @@
-"""Findings about the approximate index: missing, unusable, not as declared, too big, too coarse."""
+"""Findings about approximate indexes: missing, unusable, not as declared, too big, too coarse."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from psycopg.rows import class_row
 
 from embedsql import ddl, sqlfile
 from embedsql.build_memory import build_memory
+from embedsql.ddl import ApproximateIndex
 from embedsql.doctor.finding import Finding, Limits, command, megabytes, setting
 from embedsql.registry import RegisteredIndex
-from embedsql.slots import Slots
 from embedsql.vector_index import count_vectors
-from embedsql.vector_slots import VectorSlots
 from embedsql.vectors import Hnsw
 
 FEW_VECTORS = 1000  # among fewer, an exact search is as good
@@ -63,69 +62,74 @@ class _Found:
         return {name: int(value) for name, _, value in pairs if value.isdigit()}
 
 
-def examine_vector_index(
+def examine_vector_indexes(
     connection: psycopg.Connection, index: RegisteredIndex, limits: Limits
 ) -> Iterator[Finding]:
-    """Whether searches get the approximate index that was declared, and can keep it in memory."""
-    spec = index.spec
-    if spec.index == "none":
-        return
-    vector = VectorSlots(Slots(spec, index.names))
-    name = sqlfile.text(vector.vector_index)
-    found = connection.cursor(row_factory=class_row(_Found)).execute(_FOUND, [name]).fetchone()
+    """Whether searches get the approximate indexes that were declared, and in memory."""
     rows = count_vectors(connection, index)
-    if found is None:
-        if rows and not index.backfilling:
-            yield _missing(index, rows)
-        yield from _build_memory(connection, index, rows)
-        return
-    if found.building:
-        return
-    if not found.valid:
-        yield _invalid(index, rows, vector.vector_index)
-    yield from _declared_otherwise(index, found)
-    yield from _unfit_lists(index, found, rows)
-    yield from _memory(connection, index, found)
-    yield from _build_memory(connection, index, rows)
+    for one in ddl.wanted_indexes(index.spec, index.names):
+        yield from _examine(connection, index, one, rows)
 
 
-def _missing(index: RegisteredIndex, rows: int) -> Finding:
+def _examine(
+    connection: psycopg.Connection, index: RegisteredIndex, one: ApproximateIndex, rows: int
+) -> Iterator[Finding]:
+    name = one.called(one.name)
+    cursor = connection.cursor(row_factory=class_row(_Found))
+    found = cursor.execute(_FOUND, [sqlfile.text(name)]).fetchone()
+    if found is not None and found.building:
+        return
+    if found is None and rows and not index.backfilling:
+        yield _missing(one, rows)
+    if found is not None:
+        if not found.valid:
+            yield _invalid(one, rows, name)
+        yield from _declared_otherwise(one, found)
+        yield from _unfit_lists(index, found, rows)
+        yield from _memory(connection, index, found)
+    yield from _build_memory(connection, one, rows)
+
+
+def _missing(one: ApproximateIndex, rows: int) -> Finding:
     small = rows < FEW_VECTORS
+    costs = (
+        f"every search reads all {rows} vectors"
+        if one.of == "vectors"
+        else "a search for common words reads every passage that has one"
+    )
     return Finding(
         "note" if small else "warning",
-        f"the {index.spec.index} index is not there: every search reads all {rows} vectors (a "
-        "worker of the tables' owner builds it)",
-        _create(index, rows),
-        index.spec.name,
+        f"the {one.method} index on the {one.of} is not there: {costs} (a worker of the tables' "
+        "owner builds it)",
+        _create(one, rows),
+        one.spec.name,
     )
 
 
-def _invalid(index: RegisteredIndex, rows: int, name: sql.Identifier) -> Finding:
+def _invalid(one: ApproximateIndex, rows: int, name: sql.Identifier) -> Finding:
     drop = sqlfile.text(sql.SQL("DROP INDEX CONCURRENTLY {};").format(name))
     return Finding(
         "warning",
-        f"the {index.spec.index} index is INVALID, left by a build that failed: searches do not "
-        "use it, but writes pay for it",
-        f"{drop}\n{_create(index, rows)}",
-        index.spec.name,
+        f"the {one.method} index on the {one.of} is INVALID, left by a build that failed: searches "
+        "do not use it, but writes pay for it",
+        f"{drop}\n{_create(one, rows)}",
+        one.spec.name,
     )
 
 
-def _declared_otherwise(index: RegisteredIndex, found: _Found) -> Iterator[Finding]:
-    spec = index.spec
+def _declared_otherwise(one: ApproximateIndex, found: _Found) -> Iterator[Finding]:
+    spec = one.spec
     expected: dict[str, object] = {
-        "method": spec.index,
-        "operator class": spec.vectors.operator_class,
-        "expression": _bare(spec.vectors.index_expression(spec.dimensions)),
+        "method": one.method,
+        "operator class": one.operator_class,
+        "expression": _bare(sqlfile.text(one.expression)),
     }
-    # of a column of the source, the name is another
-    expression = _bare(found.expression).replace(_bare(spec.vector_column), "embedding")
     there: dict[str, object] = {
         "method": found.method,
         "operator class": found.operator_class,
-        "expression": expression if spec.storage == "column" else _bare(found.expression),
+        "expression": _bare(found.expression),
     }
-    if spec.index == "hnsw":
+    if one.method == "hnsw":
         built, usual = found.numbers, Hnsw()
         expected |= {"m": spec.hnsw.m, "ef_construction": spec.hnsw.ef_construction}
         there |= {
@@ -198,12 +202,12 @@ def _memory(
 
 
 def _build_memory(
-    connection: psycopg.Connection, index: RegisteredIndex, rows: int
+    connection: psycopg.Connection, one: ApproximateIndex, rows: int
 ) -> Iterator[Finding]:
     row = connection.execute(_MEMORY).fetchone()
     assert row is not None
     given, shared, _, role, database = row
-    needed = build_memory(index.spec, rows)
+    needed = build_memory(one, rows)
     # a build takes for itself what shared_buffers is a sign of
     if needed <= max(given, shared):
         return
@@ -217,7 +221,7 @@ def _build_memory(
             role=role,
             database=database,
         ),
-        index.spec.name,
+        one.spec.name,
     )
 
 
@@ -226,9 +230,8 @@ def fit_lists(rows: int) -> int:
     return max(1, rows // 1000) if rows <= 1_000_000 else math.isqrt(rows)
 
 
-def _create(index: RegisteredIndex, rows: int) -> str:
-    statement = ddl.vector_index_statement(index.spec, index.names, lists=fit_lists(rows))
-    return " ".join((statement or "").split())
+def _create(one: ApproximateIndex, rows: int) -> str:
+    return " ".join((one.create(lists=fit_lists(rows)) or "").split())
 
 
 def _bare(expression: str) -> str:

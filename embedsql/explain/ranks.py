@@ -10,7 +10,8 @@ from embedsql.explain.explanation import Lane
 from embedsql.explain.statement import Key, Subject
 from embedsql.search.bound import BoundQuery
 from embedsql.search.distance import distance, similarity
-from embedsql.search.lexical import bm25, question_of
+from embedsql.search.lexical import question_of
+from embedsql.search.nearest_terms import score_of
 
 
 def dense_rank(subject: Subject, query: BoundQuery, key: Key) -> Lane | None:
@@ -36,7 +37,7 @@ def lexical_rank(subject: Subject, query: BoundQuery, key: Key) -> Lane | None:
         func.embedsql.bm25_beyond(question.c.terms, question.c.bounds, 0, question.c.required, 0.0)
     ).scalar_subquery()
     chunks = (
-        target.chunks_of_source(query, bm25(target.chunk, question).label("score"))
+        target.chunks_of_source(query, score_of(target.chunk, question).label("score"))
         .where(target.chunk.c.lexemes.op("@@")(matched))
         .subquery("matching_chunk")
     )

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import psycopg
 
 from embedsql.build_memory import build_memory
+from embedsql.ddl import wanted_indexes
 from embedsql.embedders import Embedder
 from embedsql.errors import DeclarationError
 from embedsql.plan.sample import Sample, take_sample
@@ -29,9 +30,9 @@ class Variant:
         quantization: The form.
         declared: Whether it is the one that was asked for.
         heap_bytes: Chunks and vectors, and a row of bookkeeping for each row of the source.
-        index_bytes: The approximate index.
+        index_bytes: The approximate indexes.
         other_bytes: The indexes on keys, hashes and lexemes.
-        build_memory_bytes: In which the approximate index is built at full speed.
+        build_memory_bytes: In which the larger of them is built at full speed.
         impossible: Why it cannot be; ``None``: it can.
     """
 
@@ -140,11 +141,12 @@ def _variant(
     heap = chunks * sizes.table + sample.rows * row_bytes(sizes.key)
     if form.storage == "column":
         heap += chunks * form.vectors.stored_bytes(form.dimensions)
+    memory = [build_memory(one, chunks) for one in wanted_indexes(form)]
     return Variant(
         quantization,
         declared,
         heap_bytes=round(heap),
         index_bytes=ann_bytes(form, chunks),
         other_bytes=round(chunks * sizes.indexes),
-        build_memory_bytes=0 if form.index == "none" else build_memory(form, chunks),
+        build_memory_bytes=max(memory, default=0),
     )

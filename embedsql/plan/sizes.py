@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from embedsql.ddl import wanted_indexes
 from embedsql.spec import IndexSpec
 
 PAGE = 8192
@@ -12,13 +13,14 @@ _LINK = 6
 
 
 def ann_bytes(spec: IndexSpec, vectors: int) -> int:
-    """Size of the approximate index on so many vectors; 0 where none is declared."""
-    if spec.index == "none" or not vectors:
-        return 0
-    size = spec.vectors.indexed_bytes(spec.dimensions)
-    if spec.index == "ivfflat":
-        return _ivfflat(size, vectors, spec.ivfflat.lists or max(1, vectors // 1000))
-    return _hnsw(size, vectors, spec.hnsw.m)
+    """Size of the approximate indexes on so many vectors; 0 where none is declared."""
+    wanted = wanted_indexes(spec) if vectors else ()
+    return sum(
+        _ivfflat(one.entry_bytes, vectors, spec.ivfflat.lists or max(1, vectors // 1000))
+        if one.method == "ivfflat"
+        else _hnsw(one.entry_bytes, vectors, spec.hnsw.m)
+        for one in wanted
+    )
 
 
 def _hnsw(size: int, vectors: int, m: int) -> int:

@@ -1,4 +1,4 @@
-"""Wait until a generation holds every row, and see that its vector index is built."""
+"""Wait until a generation holds every row, and see that its approximate indexes are built."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 import psycopg
 
-from embedsql import sqlfile
+from embedsql import ddl, sqlfile
 from embedsql.errors import IndexNotFoundError, ModelChangeError
 from embedsql.reembed.hands import Hands
 from embedsql.registry import RegisteredIndex, find_generations
 from embedsql.slots import Slots
-from embedsql.vector_index import builds, count_vectors, ensure_vector_index
-from embedsql.vector_slots import VectorSlots
+from embedsql.vector_index import builds, count_vectors, ensure_vector_indexes
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 5.0
@@ -30,7 +29,7 @@ def fill(
     hands: Hands,
     looked: Callable[[], None] = lambda: None,
 ) -> None:
-    """Wait until the backfill is over, and until the vector index is built, by a worker or here.
+    """Wait until the backfill is over and the approximate indexes built, by a worker or here.
 
     Args:
         connection: In autocommit mode.
@@ -51,21 +50,25 @@ def fill(
         # a worker does so at once, if its role may; two at a time would be in each other's way
         nobody = time.monotonic() >= build_from and not _being_built(connection, index)
         if nobody and not hands.own:
-            ensure_vector_index(connection, index)
+            ensure_vector_indexes(connection, index)
         looked()
         time.sleep(POLL_SECONDS)
 
 
 def is_built(connection: psycopg.Connection, index: RegisteredIndex) -> bool:
-    """Whether the approximate index is there and valid, where there is to be one."""
-    if index.spec.index == "none":
-        return True
-    name = VectorSlots(Slots(index.spec, index.names)).vector_index
-    found = connection.execute(_BUILT, [sqlfile.text(name)]).fetchone()
-    if found is not None and found[0]:
-        return True
-    # lists are learnt from vectors: without any, an IVFFlat index is not built yet
-    return index.spec.index == "ivfflat" and not count_vectors(connection, index)
+    """Whether the approximate indexes that are to be there are, and valid."""
+    return all(
+        _is_valid(connection, one)
+        # lists are learnt from vectors: without any, an IVFFlat index is not built yet
+        or (one.method == "ivfflat" and not count_vectors(connection, index))
+        for one in ddl.wanted_indexes(index.spec, index.names)
+    )
+
+
+def _is_valid(connection: psycopg.Connection, one: ddl.ApproximateIndex) -> bool:
+    name = sqlfile.text(one.called(one.name))
+    found = connection.execute(_BUILT, [name]).fetchone()
+    return found is not None and bool(found[0])
 
 
 def behind(connection: psycopg.Connection, index: RegisteredIndex, serving: RegisteredIndex) -> int:

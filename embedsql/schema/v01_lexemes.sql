@@ -67,6 +67,19 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT embedsql.sparse(string_agg(place || ':' || weight::real, ',')) FROM weighed
 $$;
 
+-- The heaviest of a chunk's weights, as many as an HNSW index takes.
+CREATE FUNCTION embedsql.heaviest_terms(terms sparsevec) RETURNS sparsevec
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN (SELECT embedsql.sparse(string_agg(entry, ',')) FROM (
+    SELECT entry FROM unnest(string_to_array(btrim(split_part(terms::text, '/', 1), '{}'), ',')) AS entry
+    ORDER BY split_part(entry, ':', 2)::real DESC, entry LIMIT 1000) AS kept);
+
+-- What an HNSW index sees of a chunk's weights. Mostly the weights as they are, which costs next to nothing: it is
+-- inlined, and must be, so it is not STRICT.
+CREATE FUNCTION embedsql.indexed_terms(terms sparsevec) RETURNS sparsevec
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN octet_length(sparsevec_send(terms)) <= 12 + 8 * 1000 THEN terms ELSE embedsql.heaviest_terms(terms) END;
+
 -- The text-search configuration of a name, whatever schema it is in; else the fallback.
 CREATE FUNCTION embedsql.configuration(name text, fallback regconfig) RETURNS regconfig
 LANGUAGE sql STABLE PARALLEL SAFE RETURN coalesce((

@@ -91,12 +91,14 @@ $$;
 -- A question as BM25 asks it. weights: the terms' IDFs, so that the score of a chunk is -(terms <#> weights). terms: rarest
 -- first, with the most that each can add to a score. probe: what the first of them (probed) match, which is where
 -- the best chunks will mostly be found. demand: the score of a chunk that has every term once, those that no chunk has
--- included: their weight is the greatest of all.
+-- included: their weight is the greatest of all. crowded: an approximate index on the weights may be asked, is there, and
+-- should be, since the other terms are in more than 10,000 chunks; a term that is, is none of the probe's then.
 -- How many chunks contain a lexeme is known from the planner's statistics where it is frequent, else counted:
 -- nothing is kept up to date, and a table never analyzed is only slower.
 CREATE FUNCTION embedsql.bm25_question(index_name text, config regconfig, words text, hits int, pinned int DEFAULT NULL,
+    approximate boolean DEFAULT false,
     OUT weights sparsevec, OUT terms text[], OUT bounds double precision[], OUT probed int,
-    OUT probe tsquery, OUT required tsquery, OUT demand double precision)
+    OUT probe tsquery, OUT required tsquery, OUT demand double precision, OUT crowded boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     chunks text;
@@ -116,6 +118,9 @@ BEGIN
     required := question.required;
 
     total := embedsql.estimated_chunks(chunks);
+    approximate := approximate AND EXISTS (
+        SELECT FROM pg_index AS i JOIN pg_opclass AS o ON o.oid = i.indclass[0]
+        WHERE i.indrelid = to_regclass(format('embedsql.%I', chunks)) AND i.indisvalid AND o.opcname = 'sparsevec_ip_ops');
 
     WITH asked AS (
         SELECT lexeme, max(n) AS n FROM (
@@ -149,17 +154,20 @@ BEGIN
     ), weighed AS (
         SELECT lexeme, df, n * ln(1 + (many - df + 0.5) / (df + 0.5)) AS weight FROM found
     ), ordered AS (
-        SELECT *, sum(df) OVER (ORDER BY weight DESC, lexeme) - df AS before FROM weighed WHERE df > 0
+        SELECT *, sum(df) OVER rarest - df AS before,
+               approximate AND bool_or(df > 10000) OVER rarest AS common
+        FROM weighed WHERE df > 0 WINDOW rarest AS (ORDER BY weight DESC, lexeme)
     ), placed AS (
         -- words that no chunk has, included: a row that waits to be embedded may have them
         SELECT embedsql.term_place(lexeme) AS place, sum(weight) AS weight FROM weighed GROUP BY 1
     )
     SELECT (SELECT embedsql.sparse(string_agg(place || ':' || weight::real, ',')) FROM placed),
            array_agg(lexeme ORDER BY weight DESC, lexeme), array_agg(weight * 2.2 ORDER BY weight DESC, lexeme),
-           count(*) FILTER (WHERE before < 10 * hits),
-           string_agg(embedsql.quote_lexeme(lexeme), ' | ') FILTER (WHERE before < 10 * hits),
-           (SELECT sum(weight) FROM weighed)
-    INTO weights, terms, bounds, probed, probe, demand FROM ordered;
+           count(*) FILTER (WHERE before < 10 * hits AND NOT common),
+           string_agg(embedsql.quote_lexeme(lexeme), ' | ') FILTER (WHERE before < 10 * hits AND NOT common),
+           (SELECT sum(weight) FROM weighed),
+           approximate AND coalesce(sum(df) FILTER (WHERE before >= 10 * hits OR common), 0) > 10000
+    INTO weights, terms, bounds, probed, probe, demand, crowded FROM ordered;
     IF required IS NOT NULL THEN
         probe := probe && required;
     END IF;

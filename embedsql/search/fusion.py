@@ -10,7 +10,8 @@ from sqlalchemy.sql import ColumnElement
 from embedsql.search.bound import BoundQuery
 from embedsql.search.dense import dense_lane
 from embedsql.search.distance import distance, similarity
-from embedsql.search.lexical import bm25, lexical_lane, question_of
+from embedsql.search.lexical import lexical_lane, question_of
+from embedsql.search.nearest_terms import score_of
 from embedsql.search.scores import calibration, lane_shares, support
 from embedsql.search.target import Target
 
@@ -110,7 +111,7 @@ def _completed(target: Target, query: BoundQuery, question: CTE, found: CTE) -> 
     pairs = zip(target.key_of(chunk), target.key_of(found), strict=True)
     best: list[ColumnElement[Any]] = [
         func.max(similarity(target.vectors, distance(target, query))).label("similarity"),
-        func.max(bm25(chunk, question)).label("bm25"),
+        func.max(score_of(chunk, question)).label("bm25"),
     ]
     lacking = found.c.dense_rank.is_(None) | found.c.lexical_rank.is_(None)
     other = (

@@ -1,7 +1,8 @@
 """The lexical lane: the rows with the best BM25 scores; any word of the query may match.
 
 MaxScore in one statement: the rarest terms (the probe) choose candidates; a second stage looks
-at what else could score above the k-th of these, which is often nothing. The result is exact.
+at what else could score above the k-th of these, which is often nothing. The result is exact,
+unless an approximate index is there and spares the second stage a great many chunks.
 Rows that wait to be embedded come in as they are now, instead of as they were (``pending``).
 """
 
@@ -11,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     CTE,
+    Boolean,
     Double,
     Integer,
     Select,
@@ -28,10 +30,10 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.sql.selectable import FromClause
 
 from embedsql.search.bound import BoundQuery, Expression
 from embedsql.search.collapse import best_chunk
+from embedsql.search.nearest_terms import nearest_terms, rows_among, score_of
 from embedsql.search.pending import asked_of, pending_rows, settled
 from embedsql.search.target import Target
 
@@ -51,6 +53,7 @@ def question_of(target: Target, query: BoundQuery) -> CTE:
         query.text,
         _depth(query),
         target.generation,
+        asks_index(target, query),
     ).table_valued(
         "weights",
         column("terms", ARRAY(Text)),
@@ -59,6 +62,7 @@ def question_of(target: Target, query: BoundQuery) -> CTE:
         "probe",
         "required",
         column("demand", Double),
+        column("crowded", Boolean),
         name="asked",
     )
     # Names the source before any chunk is read, so that a search locks tables in the order in
@@ -70,6 +74,11 @@ def question_of(target: Target, query: BoundQuery) -> CTE:
         .cte(query.named("question"))
         .prefix_with("MATERIALIZED")
     )
+
+
+def asks_index(target: Target, query: BoundQuery) -> bool:
+    """Whether an approximate index on the weights may be asked."""
+    return target.lexical_index == "hnsw" and query.tuning.lexical_ef_search != 0
 
 
 def lexical_lane(target: Target, query: BoundQuery, question: CTE) -> CTE:
@@ -86,12 +95,6 @@ def lexical_lane(target: Target, query: BoundQuery, question: CTE) -> CTE:
         .limit(_depth(query))
         .cte(query.named("lexical"))
     )
-
-
-def bm25(chunk: FromClause, question: CTE) -> Expression:
-    """The score of a chunk; 0 where no term matches."""
-    weights = select(question.c.weights).scalar_subquery()
-    return cast(-chunk.c.terms.op("<#>", return_type=Double())(weights), Double)
 
 
 def _stored_rows(
@@ -116,10 +119,17 @@ def _stored_rows(
         .cte(query.named("beyond"))
         .prefix_with("MATERIALIZED")
     )
-    matched = select(beyond.c.matched).scalar_subquery()
+    matched: Expression = select(beyond.c.matched).scalar_subquery()
+    stages = [probed]
+    if asks_index(target, query):
+        crowded = select(question.c.crowded).scalar_subquery()
+        asked = (crowded, matched.is_not(None))
+        stages.append(nearest_terms(target, query, question, most, pending, *asked))
+        enough = rows_among(target, stages[-1]) >= depth
+        matched = case((enough, null()), else_=matched)
     others = _best_matches(target, query, question, matched, most, pending)
     others = others.cte(query.named("others"))
-    near = union_all(select(*probed.c), select(*others.c)).subquery("near")
+    near = union_all(*(select(*stage.c) for stage in (*stages, others))).subquery("near")
     rows = best_chunk(target, near, near.c.score.desc(), near.c.score).cte(
         query.named("near_match")
     )
@@ -134,7 +144,7 @@ def _stored_rows(
 
 def _waiting_rows(target: Target, query: BoundQuery, question: CTE, pending: CTE) -> Select[Any]:
     """The rows that match as they are now, each of one chunk."""
-    score = bm25(pending, question).label("score")
+    score = score_of(pending, question).label("score")
     chunk = literal(0, Integer).label("chunk_seq")
     waiting = select(*target.key_of(pending), chunk, score, pending.c.chunk.label("fresh"))
     return waiting.where(score > 0, *asked_of(target, query, pending))
@@ -159,7 +169,7 @@ def _best_matches(
     LIMIT, since a planner that thinks little of the matches would join them all before.
     """
     chunk = target.chunk
-    score = bm25(chunk, question).label("score")
+    score = score_of(chunk, question).label("score")
     order = [score.desc(), *target.key_of(chunk), chunk.c.chunk_seq]
     matching = (
         select(*target.key_of(chunk), chunk.c.chunk_seq, score)
@@ -206,7 +216,7 @@ def _every_match(
     matched = select(
         func.embedsql.bm25_beyond(question.c.terms, question.c.bounds, 0, question.c.required, 0.0)
     ).scalar_subquery()
-    score = bm25(target.chunk, question).label("score")
+    score = score_of(target.chunk, question).label("score")
     chunks = (
         target.chunks_of_source(query, score)
         .where(

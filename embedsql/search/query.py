@@ -41,6 +41,9 @@ class SearchTuning:
         dense_weight: Weight of the dense lane in the fusion. Defaults to 1.
         lexical_weight: Weight of the lexical lane. ``None``: 1, and 4 in the calibrated fusion,
             there up to 16 times as much where meaning and words hardly agree (a weak model).
+        lexical_ef_search: Length of the list that the lexical lane keeps where it asks an HNSW
+            index on the weights (``lexical_index="hnsw"``), 1 to 1000; 0: it never does, and is
+            exact. ``None``: as many as it looks at chunks.
         pending: Whether the lexical lane looks through the rows that wait to be embedded, too (at
             most the 50 that changed last), as they are now.
     """
@@ -54,6 +57,7 @@ class SearchTuning:
     saturation: float = 40.0
     dense_weight: float = 1.0
     lexical_weight: float | None = None
+    lexical_ef_search: int | None = None
     pending: bool = True
 
     def __post_init__(self) -> None:
@@ -63,6 +67,8 @@ class SearchTuning:
             raise QueryError("candidates are oversampled 1 to 100 times")
         if self.ef_search is not None and not 1 <= self.ef_search <= 1000:
             raise QueryError("ef_search must be 1 to 1000")
+        if self.lexical_ef_search is not None and not 0 <= self.lexical_ef_search <= 1000:
+            raise QueryError("lexical_ef_search must be 0 to 1000")
         if not 1 <= self.probes <= 32768:
             raise QueryError("probes must be 1 to 32768")
         if self.fusion not in get_args(Fusion):

@@ -31,7 +31,7 @@ from sqlalchemy.types import NullType
 from embedsql.errors import QueryError
 from embedsql.naming import key_columns
 from embedsql.search.bound import BoundQuery
-from embedsql.spec import IndexSpec
+from embedsql.spec import IndexSpec, LexicalIndex
 from embedsql.tables import Source, chunk_table, source_of
 from embedsql.vectors import VectorForm
 
@@ -49,6 +49,7 @@ class Target:
         vectors: How its vectors are stored and indexed.
         lexical: Its text-search configuration; ``None``: no lexical lane.
         generation: The generation that is read. ``None``: the one that serves.
+        lexical_index: What serves the lexical lane.
     """
 
     index: str
@@ -56,6 +57,7 @@ class Target:
     vectors: VectorForm = field(default_factory=VectorForm)
     lexical: str | None = "english"
     generation: int | None = None
+    lexical_index: LexicalIndex = "gin"
 
     @cached_property
     def chunk(self) -> Table:
@@ -190,4 +192,6 @@ def registered_target(spec: IndexSpec, generation: int | None = None) -> Target:
     """The target of a declaration alone: of the source, only the key is known."""
     columns = [Column(column.name, NullType, primary_key=True) for column in spec.key]
     source = source_of(Table(spec.table, MetaData(), *columns, schema=spec.schema))
-    return Target(spec.name, source, spec.vectors, spec.lexical, generation)
+    return Target(
+        spec.name, source, spec.vectors, spec.lexical, generation, lexical_index=spec.lexical_index
+    )

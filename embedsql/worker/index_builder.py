@@ -11,7 +11,7 @@ import psycopg
 
 from embedsql.calibration import calibrate_if_due
 from embedsql.registry import RegisteredIndex
-from embedsql.vector_index import BuildState, ensure_vector_index
+from embedsql.vector_index import BuildState, ensure_vector_indexes
 
 LOOK_SECONDS = 60.0
 BUSY_SECONDS = 1.0  # so long a look waits for a moment in which nothing is in hand
@@ -100,7 +100,7 @@ class IndexBuilder:
         try:
             with self._open_connection() as self._connection:
                 calibrate_if_due(self._connection, index)
-                return ensure_vector_index(self._connection, index) is not BuildState.WAITS
+                return ensure_vector_indexes(self._connection, index) is not BuildState.WAITS
         finally:
             self._connection = None
             self._woken()

@@ -35,7 +35,7 @@ IMPATIENT = Limits(
 @pytest.fixture
 def index(connection: psycopg.Connection, database: str) -> RegisteredIndex:
     """An index on sixty articles, all embedded."""
-    return filled_index(connection, database)
+    return filled_index(connection, database, lexical_index="hnsw")
 
 
 def filled_index(
@@ -88,9 +88,21 @@ def test_nothing_is_found_where_nothing_is_wrong(database: str, index: Registere
 
 # what is done to the database, what is said of it, and how bad it is
 BREAKAGES = {
-    "DROP INDEX embedsql.article_search_chunk_1_ann": ("index is not there", "note"),
+    "DROP INDEX embedsql.article_search_chunk_1_ann": (
+        "hnsw index on the vectors is not there",
+        "note",
+    ),
     "UPDATE pg_index SET indisvalid = false WHERE indexrelid = "
     "'embedsql.article_search_chunk_1_ann'::regclass": ("is INVALID", "warning"),
+    "DROP INDEX embedsql.article_search_chunk_1_terms": (
+        "hnsw index on the terms is not there",
+        "note",
+    ),
+    "DROP INDEX embedsql.article_search_chunk_1_terms; CREATE INDEX article_search_chunk_1_terms "
+    "ON embedsql.article_search_chunk_1 USING hnsw (terms sparsevec_ip_ops)": (
+        "expression terms instead of indexed_termsterms::sparsevec536870912",
+        "warning",
+    ),
     "DROP INDEX embedsql.article_search_chunk_1_ann; CREATE INDEX article_search_chunk_1_ann ON "
     "embedsql.article_search_chunk_1 USING hnsw (embedding vector_l2_ops) WITH (m = 8)": (
         "operator class vector_l2_ops instead of vector_cosine_ops, m 8 instead of 16; searches "

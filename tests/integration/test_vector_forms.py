@@ -23,7 +23,7 @@ from embedsql.registry import RegisteredIndex, find_index
 from embedsql.search import Query, search_statement
 from embedsql.search.target import Target
 from embedsql.tables import source_of
-from embedsql.vector_index import BuildState, ensure_vector_index, rebuild_vector_index
+from embedsql.vector_index import BuildState, ensure_vector_indexes, rebuild_vector_indexes
 from embedsql.worker import Worker, WorkerOptions
 from tests.everyday import cases
 from tests.factories import add_index, create_article_table, drain, verify_all
@@ -173,10 +173,10 @@ def test_a_rebuild_replaces_the_index(
 ) -> None:
     connection, index = filled
     before = oid(connection, index)
-    rebuild_vector_index(connection, index)
+    rebuild_vector_indexes(connection, index)
     after = oid(connection, index)
     assert before != after
-    assert ensure_vector_index(connection, index) is BuildState.THERE
+    assert ensure_vector_indexes(connection, index) is BuildState.THERE
     valid = connection.execute(
         "SELECT bool_and(indisvalid), count(*) FROM pg_index "
         "JOIN pg_class AS c ON c.oid = indexrelid WHERE relname LIKE %s",

@@ -40,6 +40,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dense only": {"lexical": None},
     "simple": {"lexical": "simple"},
     "language by row": {"text": "body", "lexical_column": "title"},
+    "index on words": {"lexical_index": "hnsw"},
     "heading weight": {"heading_weight": 1.5},
     "template": {"template": "{title}: it's 100 % {chunk} \\ $embedsql$ :colon"},
     "chunked": {"chunking": Chunking(tokens=64, overlap=8, markdown=True)},
@@ -53,7 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-EVERYDAY = ("full", "ivfflat", "column of bits", "int8")
+EVERYDAY = ("full", "ivfflat", "column of bits", "int8", "index on words")
 
 
 @pytest.mark.parametrize("name", cases(VARIANTS, *EVERYDAY))
@@ -77,10 +78,14 @@ def test_every_variant_is_quiet_after_an_upgrade(application: Application, name:
 
 BEFORE, AFTER = (
     ("full", "halfvec", "column", "replicated"),
-    ("exact", "bit", "int8", "quiet", "one column"),
+    ("exact", "bit", "int8", "quiet", "one column", "index on words"),
 )
 CHANGES = cases(
-    itertools.product(BEFORE, AFTER), ("full", "bit"), ("column", "exact"), ("replicated", "int8")
+    itertools.product(BEFORE, AFTER),
+    ("full", "bit"),
+    ("column", "exact"),
+    ("replicated", "int8"),
+    ("full", "index on words"),
 )
 
 
@@ -346,6 +351,8 @@ def test_a_model_that_is_still_the_same_is_not_loaded(application: Application) 
         ("ivfflat lists", "exact"),
         ("exact", "full"),
         ("column", "column of bits"),
+        ("full", "index on words"),
+        ("index on words", "bit"),
     ],
 )
 def test_what_the_index_alone_sees_costs_no_vectors(

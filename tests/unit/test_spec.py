@@ -65,6 +65,8 @@ def test_vector_type_follows_the_quantization(quantization: str, expected: str) 
         ({"dimensions": 64, "index_dimensions": 64}, "fewer than the 64"),
         ({"quantization": "int8", "stored": "vector"}, "int8 stores codes"),
         ({"stored": "halfvec"}, "quantization 'halfvec'"),
+        ({"lexical_index": "bm25"}, "no such lexical index: 'bm25'; take gin, hnsw"),
+        ({"lexical_index": "hnsw", "lexical": None}, "'hnsw' needs a lexical lane"),
         ({"metric": "hamming"}, "no such metric: 'hamming'; take cosine, l2, inner_product"),
         ({"storage": "column"}, "one vector a row"),
         ({"storage": "column", "chunking": None, "quantization": "int8"}, "a table of their own"),
