@@ -113,6 +113,12 @@ def _say(index: str, tuned: Tuned, target: float, saved: bool) -> None:
             sizes = (f"{form.index_bytes / 1e6:,.1f} MB", f"{form.stored_bytes:,} B")
             table.add_row(form.quantization, str(form.oversample), f"{form.recall:.3f}", *sizes)
         console.print(table)
+    if tuned.lexical:
+        table = Table("lexical lane", "recall@10", "p50", box=None)
+        for lane in tuned.lexical:
+            name = f"lexical_ef_search={lane.ef_search}" + ("" if lane.ef_search else " (exact)")
+            table.add_row(name, f"{lane.recall:.3f}", f"{lane.p50:.1f} ms")
+        console.print(table)
     _say_fusion(tuned)
     if tuned.proposal is not None:
         kept = "kept for searches by name" if saved else f"keep it: embedsql tune {index} --save"

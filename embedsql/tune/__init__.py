@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import psycopg
 
 from embedsql import sqlfile
+from embedsql.ddl import approximate_indexes
 from embedsql.errors import ConfigurationError
 from embedsql.evaluate import JudgedQuery
 from embedsql.registered import RegisteredSearch
 from embedsql.registry import RegisteredIndex, find_index
 from embedsql.search import SearchTuning
 from embedsql.search.words import meant_text
-from embedsql.slots import Slots
 from embedsql.tune.fusion import LearntWeight, learn_weight, with_weight
+from embedsql.tune.lexical import LexicalRecall, cheapest, measure_lexical, stored_questions
 from embedsql.tune.probes import ExactSearch, Probe, stored_probes
 from embedsql.tune.recall import Measured, measure, settings_for
 from embedsql.tune.variants import VariantRecall, predict_variants
 from embedsql.vector_index import count_vectors
-from embedsql.vector_slots import VectorSlots
 
 __all__ = ["Tuned", "changed_fields", "literal", "tune"]
 
@@ -41,6 +41,7 @@ class Tuned:
         recall: Of the proposal, on the half that it was not chosen by.
         p50: Of the proposal there, in milliseconds.
         variants: What other forms of the vectors would find.
+        lexical: What the lexical lane's approximate index finds, where there is one.
         fusion: The lexical lane's weight; ``None``: there were no judged queries, or no such lane.
     """
 
@@ -52,6 +53,7 @@ class Tuned:
     recall: float | None
     p50: float | None
     variants: Sequence[VariantRecall]
+    lexical: Sequence[LexicalRecall]
     fusion: LearntWeight | None
 
     def to_json(self) -> dict[str, Any]:
@@ -76,6 +78,14 @@ class Tuned:
             "settings": [_setting(one) for one in self.settings],
             "proposal": proposal,
             "variants": [_renamed(asdict(one)) for one in self.variants],
+            "lexical": [
+                {
+                    "lexical_ef_search": one.ef_search,
+                    "recall@10": one.recall,
+                    "latency_ms": {"p50": one.p50},
+                }
+                for one in self.lexical
+            ],
             "fusion": fusion,
         }
 
@@ -129,6 +139,13 @@ def tune(
         fusion = learn_weight(search, judged, vectors, proposal or search.tuning)
         if proposal is not None and fusion.weight is not None:
             proposal = with_weight(proposal, fusion.weight)
+    lexical: Sequence[LexicalRecall] = ()
+    if index.spec.lexical_index == "hnsw":
+        asked = [one.text for one in judged[:sample]]
+        asked = asked or stored_questions(connection, index, sample)[:sample]
+        lexical = measure_lexical(search, asked, search.tuning)
+        if proposal is not None:
+            proposal = replace(proposal, lexical_ef_search=cheapest(lexical, target))
     return Tuned(
         vectors=count,
         probes=len(probes),
@@ -138,6 +155,7 @@ def tune(
         recall=None if verified is None else verified.recall,
         p50=None if verified is None else verified.p50,
         variants=predict_variants(index.spec, pool, probes, count, target),
+        lexical=lexical,
         fusion=fusion,
     )
 
@@ -172,8 +190,9 @@ def _renamed(variant: dict[str, Any]) -> dict[str, Any]:
 
 
 def _size(connection: psycopg.Connection, index: RegisteredIndex) -> int:
-    name = sqlfile.text(VectorSlots(Slots(index.spec, index.names)).vector_index)
+    vectors = approximate_indexes(index.spec, index.names)[0]
     row = connection.execute(
-        "SELECT coalesce(pg_relation_size(to_regclass(%s)), 0)", [name]
+        "SELECT coalesce(pg_relation_size(to_regclass(%s)), 0)",
+        [sqlfile.text(vectors.called(vectors.name))],
     ).fetchone()
     return 0 if row is None else int(row[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,7 @@ class Probe:
 def stored_probes(connection: psycopg.Connection, index: RegisteredIndex, most: int) -> list[Probe]:
     """Vectors of about ``most`` chunks, of rows that exist; the same ones each time."""
     slots = Slots(index.spec, index.names)
-    count = count_vectors(connection, index)
+    method, percent = sampling(count_vectors(connection, index), most)
     statement = sqlfile.statement(
         __package__ or __name__,
         "probes.sql",
@@ -53,9 +53,8 @@ def stored_probes(connection: psycopg.Connection, index: RegisteredIndex, most: 
         key_columns=slots.key_columns,
         key_values=slots.own_key_of("c"),
         key_match=slots.key_match("s", "c"),
-        method=sql.SQL("SYSTEM" if count > _MANY else "BERNOULLI"),
+        method=sql.SQL(method),
     )
-    percent = min(100.0, 200.0 * most / max(count, 1))
     found = connection.execute(statement, {"percent": percent, "most": most}).fetchall()
     names = [column.name for column in index.spec.key]
     return [
@@ -65,6 +64,11 @@ def stored_probes(connection: psycopg.Connection, index: RegisteredIndex, most: 
         )
         for *key, vector in found
     ]
+
+
+def sampling(count: int, most: int) -> tuple[Literal["SYSTEM", "BERNOULLI"], float]:
+    """How ``most`` of ``count`` chunks are sampled: by which method, and how many per cent."""
+    return "SYSTEM" if count > _MANY else "BERNOULLI", min(100.0, 200.0 * most / max(count, 1))
 
 
 class ExactSearch:

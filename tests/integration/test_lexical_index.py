@@ -13,9 +13,13 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from embedsql import SearchTuning, SemanticIndex
 from embedsql.database import connect, engine
+from embedsql.registered import RegisteredSearch
 from embedsql.registry import find_index
 from embedsql.search import Hit
+from embedsql.tune import tune
+from embedsql.tune.lexical import LISTS
 from embedsql.vector_index import BuildState, ensure_vector_indexes, rebuild_vector_indexes
+from tests.acceptance.conftest import Embedsql
 from tests.factories import add_index, create_article_table, drain, verify_all
 
 ROWS = 14_000  # an index is asked where more than 10,000 chunks have a word
@@ -156,6 +160,25 @@ def test_the_sql_function_ranks_alike(alchemy: Engine, common_words: str) -> Non
                 "SELECT id, score FROM article_search(%s, 10, 'lexical')", [text]
             ).fetchall()
         assert [(id_, round(score, 6)) for id_, score in rows] == here
+
+
+def test_tune_measures_the_index_and_proposes_the_fastest_that_finds_enough(
+    common_words: str,
+) -> None:
+    with (
+        connect(common_words) as connection,
+        RegisteredSearch(common_words, "article_search") as search,
+    ):
+        found = tune(connection, search, "article_search", sample=20, target=0.8)
+    assert [one.ef_search for one in found.lexical] == list(LISTS)
+    assert found.lexical[0].recall == 1.0
+    assert found.proposal is not None
+    chosen = {one.ef_search: one for one in found.lexical}[found.proposal.lexical_ef_search or 0]
+    assert chosen.recall >= 0.8
+    enough = [one for one in found.lexical if one.recall >= 0.8]
+    assert chosen.p50 == min(one.p50 for one in enough)
+    said = Embedsql(common_words).run("tune", "article_search", "--sample", "5").stdout
+    assert "lexical_ef_search=0 (exact)" in said
 
 
 def test_a_text_of_thousands_of_words_is_indexed_by_its_heaviest(
