@@ -83,6 +83,7 @@ class SemanticIndex(Searchable):
     lexical: str | None = field(default="english", kw_only=True)
     lexical_column: str | None = field(default=None, kw_only=True)
     lexical_index: LexicalIndex = field(default="gin", kw_only=True)
+    sparse_model: str | None = field(default=None, kw_only=True)
     heading_weight: float = field(default=3.0, kw_only=True)
     chunking: Chunking | None = field(default_factory=Chunking, kw_only=True)
     max_characters: int = field(default=200_000, kw_only=True)
@@ -108,6 +109,7 @@ class SemanticIndex(Searchable):
                 base_url=self.base_url,
                 query_prompt=self.query_prompt,
                 document_prompt=self.document_prompt,
+                sparse_model=self.sparse_model,
             ),
         )
 
@@ -153,6 +155,7 @@ class SemanticIndex(Searchable):
             lexical=self.lexical,
             lexical_column=self.lexical_column,
             lexical_index=self.lexical_index,
+            sparse_model=self.sparse_model,
             heading_weight=self.heading_weight,
             chunking=self._chunking,
             max_characters=self.max_characters,
@@ -174,6 +177,7 @@ class SemanticIndex(Searchable):
             self.lexical,
             generation=self.generation,
             lexical_index=self.lexical_index,
+            learned=self.sparse_model is not None,
         )
 
     @property

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from weakref import WeakSet
 
 import psycopg
@@ -18,11 +18,13 @@ import psycopg
 from embedsql.changelog import Batch, ChangeLog
 from embedsql.chunking import Chunk, Chunker
 from embedsql.embedders import Embedder, check_vectors
+from embedsql.embedders.sparse import terms_of
 from embedsql.errors import ConfigurationError, ProviderError, TextRejectedError
 from embedsql.registry import RegisteredIndex
 from embedsql.store import (
     EmbeddedChunk,
     EmbeddedRow,
+    Encoded,
     Failure,
     Outcome,
     SourceText,
@@ -64,7 +66,7 @@ class PreparedBatch:
 
     batch: Batch
     rows: Sequence[PreparedRow]
-    vectors: dict[bytes, Any]
+    vectors: dict[bytes, Encoded]
     beside: Sequence[PreparedBatch] = ()
     reused: int = 0
     made: int = 0
@@ -96,6 +98,7 @@ class Ingest:
         self.change_log = change_log
         self._index = index
         self._embedder = embedder
+        self._sparse = terms_of(embedder)
         self._texts = Texts(index)
         self._vectors = Vectors(index)
         self._chunker = Chunker(
@@ -206,12 +209,13 @@ class Ingest:
         return digest.digest()[:16]
 
     def _embed_bisecting(
-        self, texts: Sequence[tuple[bytes, str]], vectors: dict[bytes, Any]
+        self, texts: Sequence[tuple[bytes, str]], vectors: dict[bytes, Encoded]
     ) -> dict[bytes, Exception]:
         """Embed; where the model refuses, halve until the texts at fault stand alone."""
         try:
             found = self._embedder.embed_documents([text for _, text in texts])
             check_vectors(found, len(texts), self._embedder.space.dimensions)
+            terms = self._terms([text for _, text in texts])
         except (ProviderError, ConfigurationError):
             raise
         except Exception as error:
@@ -222,8 +226,12 @@ class Ingest:
             return self._embed_bisecting(texts[:middle], vectors) | self._embed_bisecting(
                 texts[middle:], vectors
             )
-        vectors.update(zip((content_hash for content_hash, _ in texts), found, strict=True))
+        encoded = map(Encoded, found, terms)
+        vectors.update(zip((content_hash for content_hash, _ in texts), encoded, strict=True))
         return {}
+
+    def _terms(self, texts: Sequence[str]) -> Sequence[str | None]:
+        return [None] * len(texts) if self._sparse is None else self._sparse.of_documents(texts)
 
 
 def _by_length(texts: Mapping[bytes, str], characters: int) -> Iterator[list[tuple[bytes, str]]]:
@@ -240,12 +248,12 @@ def _by_length(texts: Mapping[bytes, str], characters: int) -> Iterator[list[tup
         yield group
 
 
-def _is_whole(row: PreparedRow, vectors: Mapping[bytes, Any]) -> bool:
+def _is_whole(row: PreparedRow, vectors: Mapping[bytes, Encoded]) -> bool:
     """Whether every chunk has its vector; not so where a worker was asked to stop."""
     return all(piece.content_hash in vectors for piece in row.pieces or ())
 
 
-def _embedded(row: PreparedRow, vectors: dict[bytes, Any]) -> EmbeddedRow:
+def _embedded(row: PreparedRow, vectors: Mapping[bytes, Encoded]) -> EmbeddedRow:
     if row.pieces is None:
         source = row.source
         return EmbeddedRow(source.place, source.input_hash, None, source.chunks, row.truncated)

@@ -5,6 +5,8 @@ A web process need not hold torch and a model's weights to search by meaning::
     vector = embed_query(engine, "article_search", question)
     statement = article_search.search(question, vector=vector)
 
+Of an index with a sparse encoder, ``terms=embed_terms(…)`` as well.
+
 The question is committed on a connection beside the caller's transaction, a worker answers within
 milliseconds, and the answer stays in a table of bounded size for whoever asks the same.
 """
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 POST = text("SELECT embedsql.post_query(:index, :query)")
-AWAIT = text("SELECT vector, problem FROM embedsql.await_query(:index, :query, :wait_ms)")
+AWAIT = text("SELECT vector, terms, problem FROM embedsql.await_query(:index, :query, :wait_ms)")
 LONGEST_WAIT_MS = 100  # in one statement: the next takes a new look, whatever the isolation level
 
 _OPTIONS = {"isolation_level": "AUTOCOMMIT"}
@@ -60,19 +62,26 @@ def embed_query(
         ProviderError: No worker answered in time, or its model failed; search with
             ``mode="lexical"`` or try again.
     """
-    engine = bind.get_bind().engine if isinstance(bind, Session) else bind.engine
-    steps = _steps(index, query, timeout)
-    statement, values = next(steps)
-    with engine.connect() as connection:
-        connection.execution_options(**_OPTIONS)
-        try:
-            while True:
-                row = connection.execute(statement, values).one()
-                statement, values = steps.send(row)
-        except StopIteration as finished:
-            return _read(finished.value)
-        except DBAPIError as error:
-            _raise(error)
+    values: list[float] = json.loads(_answer(bind, index, query, timeout).vector)
+    return values
+
+
+def embed_terms(
+    bind: Engine | Connection | Session, index: str, query: str, *, timeout: float = 1.0
+) -> str | None:
+    """A question as the sparse encoder of an index has it, from a worker.
+
+    Asked after ``embed_query`` it takes no time: a worker answers both at once.
+
+    Returns:
+        The terms, as ``SemanticIndex.search(terms=…)`` takes them; ``None``: the index has no
+        sparse encoder.
+
+    Raises:
+        EmbedsqlError: See ``embed_query``.
+    """
+    terms: str | None = _answer(bind, index, query, timeout).terms
+    return terms
 
 
 async def embed_query_async(
@@ -83,6 +92,44 @@ async def embed_query_async(
     timeout: float = 1.0,
 ) -> list[float]:
     """As ``embed_query``, for an asyncio application."""
+    values: list[float] = json.loads((await _answer_async(bind, index, query, timeout)).vector)
+    return values
+
+
+async def embed_terms_async(
+    bind: AsyncEngine | AsyncConnection | AsyncSession,
+    index: str,
+    query: str,
+    *,
+    timeout: float = 1.0,
+) -> str | None:
+    """As ``embed_terms``, for an asyncio application."""
+    terms: str | None = (await _answer_async(bind, index, query, timeout)).terms
+    return terms
+
+
+def _answer(
+    bind: Engine | Connection | Session, index: str, query: str, timeout: float
+) -> Row[Any]:
+    engine = bind.get_bind().engine if isinstance(bind, Session) else bind.engine
+    steps = _steps(index, query, timeout)
+    statement, values = next(steps)
+    with engine.connect() as connection:
+        connection.execution_options(**_OPTIONS)
+        try:
+            while True:
+                row = connection.execute(statement, values).one()
+                statement, values = steps.send(row)
+        except StopIteration as finished:
+            answer: Row[Any] = finished.value
+            return answer
+        except DBAPIError as error:
+            _raise(error)
+
+
+async def _answer_async(
+    bind: AsyncEngine | AsyncConnection | AsyncSession, index: str, query: str, timeout: float
+) -> Row[Any]:
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
     sync = bind.get_bind() if isinstance(bind, AsyncSession) else bind.engine
@@ -96,16 +143,17 @@ async def embed_query_async(
                 row = (await connection.execute(statement, values)).one()
                 statement, values = steps.send(row)
             except StopIteration as finished:
-                return _read(finished.value)
+                answer: Row[Any] = finished.value
+                return answer
             except DBAPIError as error:
                 _raise(error)
 
 
-def _steps(index: str, query: str, timeout: float) -> Generator[_Step, Row[Any], str]:
+def _steps(index: str, query: str, timeout: float) -> Generator[_Step, Row[Any], Row[Any]]:
     """The statements to run, one by one; each is sent the row that the one before gave.
 
     Returns:
-        The vector, as the server writes it.
+        The line with the ``vector`` and the ``terms``, as the server writes them.
     """
     query = checked_text(query)
     asked = {"index": index, "query": query}
@@ -123,12 +171,7 @@ def _steps(index: str, query: str, timeout: float) -> Generator[_Step, Row[Any],
                 f"no worker answered within {timeout:g} s: is one running (embedsql worker)? "
                 'Search with mode="lexical" meanwhile'
             )
-    return str(found.vector)
-
-
-def _read(vector: str) -> list[float]:
-    values: list[float] = json.loads(vector)
-    return values
+    return found
 
 
 def _raise(error: DBAPIError) -> NoReturn:

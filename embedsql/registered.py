@@ -227,15 +227,19 @@ class RegisteredSearch:
         vector: Any | None = None,
         tuning: SearchTuning | None = None,
     ) -> Query:
-        space = None
+        space = terms = None
         if query is not None:
             query = checked_text(query)
             if vector is None and mode != "lexical":
                 vector = self._query_vectors.of(meant_text(query)).tolist()
                 space = self._query_vectors.space
+            if mode != "dense" and self._target.learned:
+                terms = self._query_vectors.terms_of(meant_text(query))
+                space = self._query_vectors.space
         return Query(
             text=query,
             vector=vector,
+            terms=terms,
             space=space,
             mode=mode,
             limit=limit,

@@ -34,6 +34,7 @@ class SearchOptions(ShapingOptions, total=False):
     """The keyword arguments of ``Searchable.search``."""
 
     vector: Sequence[float] | Any | None
+    terms: str | Any | None
     mode: Mode
     limit: int
     where: Sequence[ColumnElement[bool]]
@@ -65,6 +66,7 @@ class Searchable(ABC):
         text: str | None = None,
         *,
         vector: Sequence[float] | Any | None = None,
+        terms: str | Any | None = None,
         mode: Mode = "hybrid",
         limit: int = 10,
         where: Sequence[ColumnElement[bool]] = (),
@@ -77,6 +79,8 @@ class Searchable(ABC):
         Args:
             text: What is asked. Embedded here, unless ``vector`` is given or no lane needs it.
             vector: The question as a vector of the index's space, shape (dimensions,).
+            terms: The question as the index's sparse encoder has it, where it has one, as pgvector
+                reads a ``sparsevec``. Encoded here, unless given.
             mode: ``hybrid`` (both lanes, fused), ``dense`` or ``lexical``.
             limit: Most rows, 1 to 1000.
             where: Conditions on the source's columns, applied inside each lane, so that the
@@ -91,7 +95,7 @@ class Searchable(ABC):
         Raises:
             QueryError: The query is empty, too long, or lacks what its mode needs.
         """
-        query = self._query(text, vector, mode, limit, where, joins, tuning, **shaping)
+        query = self._query(text, vector, terms, mode, limit, where, joins, tuning, **shaping)
         return search_statement(self._target, query)
 
     def fetch(
@@ -235,10 +239,16 @@ class Searchable(ABC):
         asked = Query(text=text, mode="lexical")
         return self._query_vectors.of(meant_text(asked.text or ""))
 
+    def query_terms(self, text: str) -> str | None:
+        """A question as the index's sparse encoder has it; ``None``: it has none."""
+        asked = Query(text=text, mode="lexical")
+        return self._query_vectors.terms_of(meant_text(asked.text or ""))
+
     def _query(
         self,
         text: str | None,
         vector: Sequence[float] | Any | None = None,
+        terms: str | Any | None = None,
         mode: Mode = "hybrid",
         limit: int = 10,
         where: Sequence[ColumnElement[bool]] = (),
@@ -252,9 +262,13 @@ class Searchable(ABC):
         if vector is None and text is not None and mode != "lexical":
             vector = self.query_vector(text)
             space = self._query_vectors.space
+        if terms is None and text is not None and mode != "dense" and self._target.learned:
+            terms = self.query_terms(text)
+            space = self._query_vectors.space
         return Query(
             text=text,
             vector=vector,
+            terms=terms,
             space=space,
             mode=mode,
             limit=limit,

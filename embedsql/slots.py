@@ -200,9 +200,14 @@ class Slots:
 
     @property
     def terms_expression(self) -> sql.Composable:
-        """The BM25 weights of a chunk's lexemes; null where the index has no lexical lane."""
+        """A chunk's weights: BM25's of its lexemes, or those that a sparse encoder gave.
+
+        Null where the index has no lexical lane.
+        """
         if self.spec.lexical is None:
             return sql.SQL("NULL::sparsevec")
+        if self.spec.sparse_model is not None:
+            return sql.SQL("given_terms::sparsevec")
         return sql.SQL("embedsql.bm25_weights(lexemes, average.length, {})").format(
             sqlfile.raw(repr(float(self.spec.heading_weight)))
         )

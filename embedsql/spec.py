@@ -17,6 +17,7 @@ from embedsql.naming import MAX_BYTES, ObjectNames
 from embedsql.template import Template
 from embedsql.vectors import Hnsw, Ivfflat, Metric, Quantization, Stored, VectorForm, VectorIndex
 
+LOCAL = "sentence-transformers/"
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 Backend = Literal["torch", "openvino", "onnx"]
@@ -91,6 +92,8 @@ class IndexSpec:
             is none of that name, ``lexical`` holds. ``None``: it holds for every row.
         lexical_index: What serves the lexical lane: ``gin`` (exact), or ``hnsw`` beside it, an
             approximate index for millions of rows, asked where a question's words are common.
+        sparse_model: A learned sparse encoder, ``sentence-transformers/<anything SparseEncoder()
+            takes>``: its terms stand in place of BM25's weights. ``None``: BM25.
         heading_weight: How often a word of a title or heading counts, 1 to 10. Defaults to 3.
         chunking: ``None``: one vector for each row; a text the model cannot read whole is cut and
             counted as truncated.
@@ -124,6 +127,7 @@ class IndexSpec:
     lexical: str | None = "english"
     lexical_column: str | None = None
     lexical_index: LexicalIndex = "gin"
+    sparse_model: str | None = None
     heading_weight: float = 3.0
     chunking: Chunking | None = field(default_factory=Chunking)
     max_characters: int = 200_000
@@ -162,6 +166,11 @@ class IndexSpec:
         return tuple(dict.fromkeys((*self.text, *own)))
 
     @property
+    def finds_pending(self) -> bool:
+        """Whether rows that wait to be embedded are found by their words: BM25 needs no model."""
+        return self.lexical is not None and self.sparse_model is None
+
+    @property
     def names(self) -> ObjectNames:
         """The names of its database objects (first generation)."""
         return ObjectNames(self.name)
@@ -195,6 +204,15 @@ class IndexSpec:
     def _check_lexical(self) -> None:
         if not 1 <= self.heading_weight <= 10:
             raise DeclarationError(f"heading_weight must be 1 to 10, not {self.heading_weight}")
+        if self.lexical is None and self.sparse_model is not None:
+            raise DeclarationError(
+                "sparse_model needs a lexical lane: name the text-search configuration by which "
+                "required and excluded words are found as lexical"
+            )
+        if self.sparse_model is not None and not self.sparse_model.startswith(LOCAL):
+            raise DeclarationError(
+                f"no sparse encoder goes by {self.sparse_model!r}; a name is {LOCAL}<model>"
+            )
         _check_choice("lexical index", self.lexical_index, get_args(LexicalIndex))
         if self.lexical is None and self.lexical_index != "gin":
             raise DeclarationError(

@@ -79,11 +79,12 @@ def calibrate(
     if pairs < FEWEST_PAIRS or not deviation:
         mean = deviation = None
     agreement = None
-    if index.spec.lexical is not None and mean is not None:
+    if index.spec.finds_pending and mean is not None:
         _, agreement = sample.ask("agreement.sql")
     found = Calibration(round(estimated), mean, deviation, length, agreement)
     drifted = bool(length and made_for and abs(length / made_for - 1) > DRIFT)
-    anew = drifted and reweigh  # else the average stays the one that weights were made for
+    # else the average stays the one that weights were made for; a sparse encoder's were for none
+    anew = drifted and reweigh and index.spec.sparse_model is None
     _keep(connection, index, found, length if anew or made_for is None else None)
     if anew:
         log.info("making the lexical weights of %s again", index.label)

@@ -94,6 +94,10 @@ def add(
         LexicalIndex,
         typer.Option(help="gin: exact; hnsw: approximate where words are common, for millions."),
     ] = "gin",
+    sparse_model: Annotated[
+        str | None,
+        typer.Option(help="A sparse encoder (SPLADE), whose terms stand in place of BM25's."),
+    ] = None,
     heading_weight: Annotated[
         float, typer.Option(min=1, max=10, help="How often a word of a title or heading counts.")
     ] = 3.0,
@@ -138,6 +142,7 @@ def add(
             base_url=base_url,
             query_prompt=query_prompt,
             document_prompt=document_prompt,
+            sparse_model=sparse_model,
         )
 
         def declared(found: int) -> IndexSpec:
@@ -166,6 +171,7 @@ def add(
                 lexical=None if lexical == "none" else lexical,
                 lexical_column=lexical_column,
                 lexical_index=lexical_index,
+                sparse_model=sparse_model,
                 heading_weight=heading_weight,
                 chunking=chunking,
                 replicated=replicated,

@@ -11,12 +11,12 @@ import typer
 from embedsql.cli.declare import model_space
 from embedsql.cli.logs import configure_logging
 from embedsql.cli.options import DatabaseUrl, IndexName, Json, conninfo, note, print_json
-from embedsql.embedders import EmbedderOptions
+from embedsql.embedders import options_of
 from embedsql.errors import ModelChangeError
 from embedsql.evaluate import JudgedQuery, read_judged_queries
 from embedsql.reembed import Comparison, ModelChange
 from embedsql.settings import Settings
-from embedsql.spec import Backend, Chunking, IndexSpec
+from embedsql.spec import Backend, Chunking, IndexSpec, LexicalIndex
 from embedsql.vectors import Quantization, Stored
 from embedsql.worker import WorkerOptions
 
@@ -34,6 +34,12 @@ def reembed(
     base_url: Annotated[str | None, typer.Option(help="Server of an openai: model.")] = None,
     query_prompt: Annotated[str | None, typer.Option(help="Default: the model's own.")] = None,
     document_prompt: Annotated[str | None, typer.Option(help="Default: the model's own.")] = None,
+    sparse_model: Annotated[
+        str | None, typer.Option(help="A sparse encoder for the lexical lane; empty: BM25.")
+    ] = None,
+    lexical_index: Annotated[
+        LexicalIndex | None, typer.Option(help="What serves the lexical lane.")
+    ] = None,
     quantization: Annotated[
         Quantization | None, typer.Option(help="How vectors are stored.")
     ] = None,
@@ -112,6 +118,8 @@ def reembed(
                 "base_url": base_url,
                 "query_prompt": query_prompt,
                 "document_prompt": document_prompt,
+                "sparse_model": sparse_model,
+                "lexical_index": lexical_index,
                 "quantization": quantization,
                 "stored": stored,
                 "index_dimensions": index_dimensions,
@@ -142,8 +150,8 @@ def _begin(change: ModelChange, changed: dict[str, Any]) -> bool:
         both.require_next()
         return True
     base = both.serving.spec
-    if "template" in changed:
-        changed["template"] = changed["template"] or None
+    for name in {"template", "sparse_model"} & changed.keys():
+        changed[name] = changed[name] or None
     if changed.get("model", base.model) != base.model:  # what belonged to the model before
         base = replace(
             base, backend="torch", base_url=None, query_prompt=None, document_prompt=None
@@ -165,13 +173,7 @@ def _with_space(
     kept = was.dimensions if spec.model == was.model else None
     found = model_space(
         spec.model,
-        EmbedderOptions(
-            dimensions=asked or kept,
-            backend=spec.backend,
-            base_url=spec.base_url,
-            query_prompt=spec.query_prompt,
-            document_prompt=spec.document_prompt,
-        ),
+        replace(options_of(spec), dimensions=asked or kept),
     )
     if found is None:
         return None, spec

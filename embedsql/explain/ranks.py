@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from embedsql.explain.explanation import Lane
 from embedsql.explain.statement import Key, Subject
+from embedsql.search.bm25 import has_any_word
 from embedsql.search.bound import BoundQuery
 from embedsql.search.distance import distance, similarity
 from embedsql.search.lexical import question_of
@@ -33,14 +34,10 @@ def lexical_rank(subject: Subject, query: BoundQuery, key: Key) -> Lane | None:
     """The row's rank by words and its BM25 score; ``None``: it has none of the words."""
     target = subject.target
     question = question_of(target, query)
-    matched = select(
-        func.embedsql.bm25_beyond(question.c.terms, question.c.bounds, 0, question.c.required, 0.0)
-    ).scalar_subquery()
-    chunks = (
-        target.chunks_of_source(query, score_of(target.chunk, question).label("score"))
-        .where(target.chunk.c.lexemes.op("@@")(matched))
-        .subquery("matching_chunk")
-    )
+    score = score_of(target.chunk, question)
+    has_a_word = score > 0 if target.learned else has_any_word(target.chunk, question)
+    matching = target.chunks_of_source(query, score.label("score")).where(has_a_word)
+    chunks = matching.subquery("matching_chunk")
     best = func.max(chunks.c.score)
     order = [best.desc(), *target.key_of(chunks)]
     found = _one(subject, chunks, best, order, key)

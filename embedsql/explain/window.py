@@ -108,7 +108,7 @@ def _candidate(target: Target, query: Query, line: Any) -> Candidate:
 
 def _terms(subject: Subject, query: Query, shown: Sequence[Candidate]) -> list[list[Term]]:
     found: list[list[Term]] = [[] for _ in shown]
-    if not shown:
+    if not shown or subject.target.learned:  # an encoder's terms are no words of the question
         return found
     keys = keys_json(subject.spec, [one.key for one in shown])
     for line in run(subject, "terms.sql", {"keys": keys, "words": query.text}):
@@ -130,10 +130,11 @@ def _explained(spec: IndexSpec, one: Candidate, terms: Sequence[Term]) -> HitExp
         parts.append(f"{one.dense.share:.3f} by meaning ({near}, {found})")
     if one.lexical.share is not None:
         words = ", ".join(term.term for term in terms) or "no word"
+        scored = f"BM25 {one.lexical.value:.2f}"
+        if spec.sparse_model is not None:
+            words, scored = spec.sparse_model, f"score {one.lexical.value:.2f}"
         found = f"rank {one.lexical.rank}" if one.lexical.rank else "not among the best"
-        parts.append(
-            f"{one.lexical.share:.3f} by words (BM25 {one.lexical.value:.2f}, {found}: {words})"
-        )
+        parts.append(f"{one.lexical.share:.3f} by words ({scored}, {found}: {words})")
     if boost:
         parts.append(f"{boost:.3f} by boosts")
     says = f"{one.shown_score:.3f} = {' + '.join(parts)}"

@@ -187,7 +187,7 @@ def _privileges(slots: Slots, purpose: Purpose) -> Iterator[_Privilege]:
 
 def _files(spec: IndexSpec, purpose: Purpose) -> list[str]:
     column = [f"{purpose}_column.sql"] if spec.storage == "column" else []
-    lexical = ["search_lexical.sql"] if purpose == "search" and spec.lexical is not None else []
+    lexical = ["search_lexical.sql"] if purpose == "search" and spec.finds_pending else []
     return [f"{purpose}.sql", *lexical, *column]
 
 

@@ -2,7 +2,8 @@
 CREATE TABLE embedsql.query_vector (
     digest bytea PRIMARY KEY,                -- of the space and the exact text
     seq bigint GENERATED ALWAYS AS IDENTITY UNIQUE, -- the oldest go first
-    vector real[] NOT NULL
+    vector real[] NOT NULL,
+    terms text                               -- of a sparse encoder, where the index has one
 );
 
 -- The mail-box: questions that wait, for seconds, until a worker has embedded them.
@@ -70,7 +71,7 @@ END $$;
 
 -- The vector of a question, as pgvector reads it, once it is there; at most wait_ms from now.
 CREATE FUNCTION embedsql.await_query(
-    index_name text, query text, wait_ms int, OUT vector text, OUT space text, OUT problem text
+    index_name text, query text, wait_ms int, OUT vector text, OUT terms text, OUT space text, OUT problem text
 )
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
 DECLARE
@@ -78,7 +79,7 @@ DECLARE
     text_utf8 bytea := convert_to(query, 'UTF8');
 BEGIN
     LOOP -- each round sees what was committed meanwhile
-        SELECT i.space, '[' || array_to_string(v.vector, ',') || ']', r.error INTO space, vector, problem
+        SELECT i.space, '[' || array_to_string(v.vector, ',') || ']', v.terms, r.error INTO space, vector, terms, problem
         FROM embedsql.semantic_index AS i
         LEFT JOIN embedsql.query_vector AS v ON v.digest = sha256(sha256(convert_to(i.space, 'UTF8')) || text_utf8)
         LEFT JOIN embedsql.query_request AS r ON r.index_id = i.index_id AND r.digest = sha256(text_utf8)
@@ -89,10 +90,10 @@ BEGIN
 END $$;
 
 -- The same, of what was answered before. Nobody waits here, not even for a lock on the mail-box.
-CREATE FUNCTION embedsql.known_query(index_name text, query text, OUT vector text, OUT space text)
+CREATE FUNCTION embedsql.known_query(index_name text, query text, OUT vector text, OUT terms text, OUT space text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
 BEGIN
-    SELECT i.space, '[' || array_to_string(v.vector, ',') || ']' INTO space, vector
+    SELECT i.space, '[' || array_to_string(v.vector, ',') || ']', v.terms INTO space, vector, terms
     FROM embedsql.semantic_index AS i
     LEFT JOIN embedsql.query_vector AS v
         ON v.digest = sha256(sha256(convert_to(i.space, 'UTF8')) || convert_to(query, 'UTF8'))
@@ -102,7 +103,7 @@ END $$;
 -- Asks a running worker for a question's vector, over a connection beside the caller's transaction.
 -- The connection is never a named one, which would outlive this function and be the caller's to use.
 CREATE FUNCTION embedsql.ask_worker(
-    index_name text, query text, wait_ms int, OUT vector text, OUT space text, OUT problem text
+    index_name text, query text, wait_ms int, OUT vector text, OUT terms text, OUT space text, OUT problem text
 )
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -110,7 +111,7 @@ DECLARE
     target text;
     wait_here boolean := false;
 BEGIN
-    SELECT a.vector, a.space INTO vector, space FROM embedsql.known_query(index_name, query) AS a;
+    SELECT a.vector, a.terms, a.space INTO vector, terms, space FROM embedsql.known_query(index_name, query) AS a;
     IF vector IS NOT NULL OR wait_ms = 0 THEN
         RETURN;
     END IF;
@@ -137,21 +138,21 @@ BEGIN
     END IF;
     BEGIN
         EXECUTE format(
-            'SELECT vector, space, problem FROM %I.dblink($1, $2) AS answer (vector text, space text, problem text)',
+            'SELECT vector, terms, space, problem FROM %I.dblink($1, $2) AS answer (vector text, terms text, space text, problem text)',
             dblink_schema)
-        INTO vector, space, problem
+        INTO vector, terms, space, problem
         USING target, format(
             'BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = 500; '
             'CALL embedsql.put_query(%1$L, %2$L, %3$L); COMMIT; BEGIN ISOLATION LEVEL READ COMMITTED; '
-            || CASE WHEN wait_here THEN 'SELECT NULL::text, NULL::text, NULL::text'
-               ELSE 'SELECT vector, space, problem FROM embedsql.await_query(%1$L, %2$L, %4$s)' END,
+            || CASE WHEN wait_here THEN 'SELECT NULL::text, NULL::text, NULL::text, NULL::text'
+               ELSE 'SELECT vector, terms, space, problem FROM embedsql.await_query(%1$L, %2$L, %4$s)' END,
             index_name, query, session_user, wait_ms);
     EXCEPTION WHEN OTHERS THEN
         problem := SQLERRM;
         RETURN;
     END;
     IF wait_here THEN
-        SELECT a.vector, a.space, a.problem INTO vector, space, problem
+        SELECT a.vector, a.terms, a.space, a.problem INTO vector, terms, space, problem
         FROM embedsql.await_query(index_name, query, wait_ms) AS a;
     END IF;
 END $$;
@@ -172,18 +173,22 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- What a search function does before it searches: check its arguments, find the query's vector.
--- lanes is what can be searched: null for an empty query; lexical, with a notice, where a hybrid search has no vector.
+-- lanes is what can be searched: null for an empty query; one, with a notice, where a hybrid search lacks what the other needs.
+-- terms are a sparse encoder's, where the index has one: its lexical lane needs them as the dense lane needs the vector.
 CREATE FUNCTION embedsql.prepare_search(
-    index_name text, query text, k int, mode text, wait_ms int, INOUT vector text, OUT lanes text, OUT space text
+    index_name text, query text, k int, mode text, wait_ms int, INOUT vector text, OUT terms text, OUT lanes text, OUT space text
 )
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     lexical boolean;
+    learned boolean;
     dimensions int;
+    given text := vector;
     problem text;
     blank boolean := query IS NULL OR query !~ '\S';
 BEGIN
-    SELECT i.declaration ->> 'lexical' IS NOT NULL, i.declaration ->> 'dimensions' INTO lexical, dimensions
+    SELECT i.declaration ->> 'lexical' IS NOT NULL, i.declaration ->> 'sparse_model' IS NOT NULL, i.declaration ->> 'dimensions'
+    INTO lexical, learned, dimensions
     FROM embedsql.semantic_index AS i WHERE i.name = index_name AND i.state = 'serving';
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no semantic index named "%"', index_name USING ERRCODE = 'ES001';
@@ -211,18 +216,32 @@ BEGIN
     IF blank AND (vector IS NULL OR mode = 'lexical') THEN
         RAISE NOTICE 'the query is empty';
         lanes := NULL;
-    ELSIF mode <> 'lexical' AND vector IS NULL THEN
-        SELECT a.vector, a.space, a.problem INTO vector, space, problem
+        RETURN;
+    END IF;
+    IF mode <> 'lexical' AND vector IS NULL OR learned AND lanes <> 'dense' THEN
+        SELECT a.vector, a.terms, a.space, a.problem INTO vector, terms, space, problem
         FROM embedsql.ask_worker(index_name, query, wait_ms) AS a;
-        IF vector IS NULL THEN
-            problem := coalesce(problem, format('no worker answered within %s ms; is one running (embedsql worker)?', wait_ms));
-            IF mode = 'dense' THEN
-                RAISE EXCEPTION 'a dense search needs the query''s vector: %', problem
-                    USING ERRCODE = 'ES006', HINT = 'Give it as vector => …, or search with mode => ''lexical''.';
-            END IF;
-            RAISE NOTICE 'searched for words only: %', problem;
-            lanes := 'lexical';
+        problem := coalesce(problem, format('no worker answered within %s ms; is one running (embedsql worker)?', wait_ms));
+        IF given IS NOT NULL THEN
+            vector := given;
+            space := NULL; -- it may be another's; the terms were made for this very index
         END IF;
+    END IF;
+    IF mode <> 'lexical' AND vector IS NULL THEN
+        IF mode = 'dense' OR learned THEN
+            RAISE EXCEPTION 'a % search needs the query''s vector: %', mode, problem
+                USING ERRCODE = 'ES006', HINT = CASE WHEN learned THEN 'Give it as vector => …, or run a worker.'
+                    ELSE 'Give it as vector => …, or search with mode => ''lexical''.' END;
+        END IF;
+        RAISE NOTICE 'searched for words only: %', problem;
+        lanes := 'lexical';
+    ELSIF learned AND lanes <> 'dense' AND terms IS NULL THEN
+        IF mode = 'lexical' THEN
+            RAISE EXCEPTION 'a lexical search needs the query''s terms: %', problem
+                USING ERRCODE = 'ES006', HINT = 'Run a worker, or search with a vector and mode => ''dense''.';
+        END IF;
+        RAISE NOTICE 'searched by meaning only: %', problem;
+        lanes := 'dense';
     END IF;
 END $$;
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Double, Integer, Text, and_, literal
 from sqlalchemy.sql import ColumnElement, SQLColumnExpression, coercions, roles
 
+from embedsql.errors import QueryError
 from embedsql.search.query import Mode, Query, SearchTuning
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class BoundQuery:
 
     Attributes:
         vector: As text that pgvector reads, or of its type.
+        terms: Of a sparse encoder, as text that pgvector reads, or of its type.
         dimensions: Length of the vector, where a form needs to know it.
         joined: The tables of ``joins``, and ``join_on`` their conditions.
         after: The score and the key of the last row of the page before.
@@ -43,6 +45,7 @@ class BoundQuery:
     tuning: SearchTuning
     text: Expression | None = None
     vector: Expression | None = None
+    terms: Expression | None = None
     dimensions: int | None = None
     space: Expression | str | None = None
     has_operators: bool = False
@@ -113,6 +116,7 @@ def bound(target: Target, query: Query) -> BoundQuery:
         shown=literal(query.shown, Integer) if shaping.offset else limit,
         text=None if query.text is None else literal(query.text, Text),
         vector=_vector(query),
+        terms=_terms(target, query),
         dimensions=query.dimensions if query.uses_dense and target.vectors.two_stage else None,
         space=query.space,
         has_operators=target.lexical is not None and query.has_operators,
@@ -140,6 +144,19 @@ def _vector(query: Query) -> Expression | None:
         return None
     given = query.vector
     return given if isinstance(given, ColumnElement) else literal(query.vector_text, Text)
+
+
+def _terms(target: Target, query: Query) -> Expression | None:
+    """What a sparse encoder made of the text, where the lexical lane of the index goes by that."""
+    if not (target.learned and query.uses_lexical):
+        return None
+    given = query.terms
+    if given is None:
+        raise QueryError(
+            f"the words of {target.index!r} are weighed by a sparse encoder: give terms=…, from "
+            "embed_terms() for example, or search with mode='dense'"
+        )
+    return given if isinstance(given, ColumnElement) else literal(given, Text)
 
 
 def _after(target: Target, query: Query) -> tuple[Expression, ...]:

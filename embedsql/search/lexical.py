@@ -1,70 +1,26 @@
-"""The lexical lane: the rows with the best BM25 scores; any word of the query may match.
-
-MaxScore in one statement: the rarest terms (the probe) choose candidates; a second stage looks
-at what else could score above the k-th of these, which is often nothing. The result is exact,
-unless an approximate index is there and spares the second stage a great many chunks.
-Rows that wait to be embedded come in as they are now, instead of as they were (``pending``).
-"""
+"""The lexical lane: by BM25, or by the terms of a sparse encoder."""
 
 from __future__ import annotations
 
-from typing import Any
+from pgvector.sqlalchemy import SPARSEVEC
+from sqlalchemy import CTE, Double, cast, exists, false, func, select
+from sqlalchemy.sql.selectable import FromClause
 
-from sqlalchemy import (
-    CTE,
-    Boolean,
-    Double,
-    Integer,
-    Select,
-    Text,
-    case,
-    cast,
-    column,
-    exists,
-    false,
-    func,
-    literal,
-    null,
-    select,
-    true,
-    union_all,
-)
-from sqlalchemy.dialects.postgresql import ARRAY
-
+from embedsql.search.bm25 import bm25_lane, bm25_question
 from embedsql.search.bound import BoundQuery, Expression
-from embedsql.search.collapse import best_chunk
-from embedsql.search.nearest_terms import nearest_terms, rows_among, score_of
-from embedsql.search.pending import asked_of, pending_rows, settled
+from embedsql.search.sparse import sparse_lane
 from embedsql.search.target import Target
-
-# chunks that a stage hands on for each row asked for, since several may be of one row
-OVERSAMPLE = 4
 
 
 def question_of(target: Target, query: BoundQuery) -> CTE:
-    """The query as BM25 asks it: one line, see ``embedsql.bm25_question``.
+    """The query as the lexical lane asks it: one line, with its ``weights`` and ``demand``.
+
+    See ``embedsql.bm25_question`` for the other columns of BM25's.
 
     Raises:
         QueryError: The index has no lexical lane.
     """
-    asked = func.embedsql.bm25_question(
-        target.index,
-        target.configuration(),
-        query.text,
-        _depth(query),
-        target.generation,
-        asks_index(target, query),
-    ).table_valued(
-        "weights",
-        column("terms", ARRAY(Text)),
-        column("bounds", ARRAY(Double)),
-        "probed",
-        "probe",
-        "required",
-        column("demand", Double),
-        column("crowded", Boolean),
-        name="asked",
-    )
+    asked = _learned(target, query) if target.learned else bm25_question(target, query)
     # Names the source before any chunk is read, so that a search locks tables in the order in
     # which a TRUNCATE of the source does.
     source_first = ~exists(select(1).select_from(target.source.entity).where(false()))
@@ -76,156 +32,17 @@ def question_of(target: Target, query: BoundQuery) -> CTE:
     )
 
 
-def asks_index(target: Target, query: BoundQuery) -> bool:
-    """Whether an approximate index on the weights may be asked."""
-    return target.lexical_index == "hnsw" and query.tuning.lexical_ef_search != 0
-
-
 def lexical_lane(target: Target, query: BoundQuery, question: CTE) -> CTE:
     """Columns: the key, ``chunk_seq``, ``score``, ``fresh``, ``rank`` from 1."""
-    pending = pending_rows(target, query) if query.reads_pending else None
-    lanes = _stored_rows(target, query, question, pending)
-    if pending is not None:
-        lanes.append(_waiting_rows(target, query, question, pending))
-    found = union_all(*lanes).subquery("matching")
-    order = [found.c.score.desc(), *target.key_of(found)]
-    return (
-        select(*found.c, func.row_number().over(order_by=order).label("rank"))
-        .order_by(*order)
-        .limit(_depth(query))
-        .cte(query.named("lexical"))
+    lane = sparse_lane if target.learned else bm25_lane
+    return lane(target, query, question)
+
+
+def _learned(target: Target, query: BoundQuery) -> FromClause:
+    """A sparse encoder's terms; what is due is the score of a chunk that says just the same."""
+    weights = cast(query.terms, SPARSEVEC)
+    itself: Expression = -weights.op("<#>", return_type=Double())(weights)
+    space = func.embedsql.require_space(target.index, query.space, target.generation)
+    return select(weights.label("weights"), itself.label("demand"), space.label("space")).subquery(
+        "asked"
     )
-
-
-def _stored_rows(
-    target: Target, query: BoundQuery, question: CTE, pending: CTE | None
-) -> list[Select[Any]]:
-    """The best rows that wait for nothing: by both stages, or where these fell short, by all."""
-    depth = _depth(query)
-    most = depth * OVERSAMPLE
-    probe = select(question.c.probe).scalar_subquery()
-    probed = _best_matches(target, query, question, probe, most, pending)
-    probed = probed.cte(query.named("probed"))
-    beyond = (
-        select(
-            func.embedsql.bm25_beyond(
-                question.c.terms,
-                question.c.bounds,
-                question.c.probed,
-                question.c.required,
-                func.coalesce(_score_at(target, probed, depth), 0.0),
-            ).label("matched")
-        )
-        .cte(query.named("beyond"))
-        .prefix_with("MATERIALIZED")
-    )
-    matched: Expression = select(beyond.c.matched).scalar_subquery()
-    stages = [probed]
-    if asks_index(target, query):
-        crowded = select(question.c.crowded).scalar_subquery()
-        asked = (crowded, matched.is_not(None))
-        stages.append(nearest_terms(target, query, question, most, pending, *asked))
-        enough = rows_among(target, stages[-1]) >= depth
-        matched = case((enough, null()), else_=matched)
-    others = _best_matches(target, query, question, matched, most, pending)
-    others = others.cte(query.named("others"))
-    near = union_all(*(select(*stage.c) for stage in (*stages, others))).subquery("near")
-    rows = best_chunk(target, near, near.c.score.desc(), near.c.score).cte(
-        query.named("near_match")
-    )
-    found_short = _is_short(target, rows, (probed, others), depth, most).label("short")
-    # asked twice, computed once
-    shortage = select(found_short).cte(query.named("shortage")).prefix_with("MATERIALIZED")
-    short = select(shortage.c.short).scalar_subquery()
-    all_rows = _every_match(target, query, question, pending, only_if=short)
-    fresh = cast(null(), Text).label("fresh")
-    return [select(*rows.c, fresh).where(~short), select(*all_rows.c, fresh).where(short)]
-
-
-def _waiting_rows(target: Target, query: BoundQuery, question: CTE, pending: CTE) -> Select[Any]:
-    """The rows that match as they are now, each of one chunk."""
-    score = score_of(pending, question).label("score")
-    chunk = literal(0, Integer).label("chunk_seq")
-    waiting = select(*target.key_of(pending), chunk, score, pending.c.chunk.label("fresh"))
-    return waiting.where(score > 0, *asked_of(target, query, pending))
-
-
-def _depth(query: BoundQuery) -> Expression:
-    """Rows that the lane is asked for: no more than are shown where it is the only one."""
-    return query.candidates if query.uses_dense else query.needed
-
-
-def _best_matches(
-    target: Target,
-    query: BoundQuery,
-    question: CTE,
-    matched: Expression,
-    most: Expression,
-    pending: CTE | None,
-) -> Any:
-    """The best chunks that match, of rows that pass the filters.
-
-    The source is looked up chunk by chunk, best first, until there are enough: LATERAL with a
-    LIMIT, since a planner that thinks little of the matches would join them all before.
-    """
-    chunk = target.chunk
-    score = score_of(chunk, question).label("score")
-    order = [score.desc(), *target.key_of(chunk), chunk.c.chunk_seq]
-    matching = (
-        select(*target.key_of(chunk), chunk.c.chunk_seq, score)
-        .where(chunk.c.lexemes.op("@@")(matched), *settled(target, chunk, pending))
-        .order_by(*order)
-        .subquery("scored")
-    )
-    row = target.row_of(matching, query).lateral("found")
-    best = [matching.c.score.desc(), *target.key_of(matching), matching.c.chunk_seq]
-    return select(*matching.c).select_from(matching).join(row, true()).order_by(*best).limit(most)
-
-
-def _score_at(target: Target, chunks: CTE, place: Expression) -> Any:
-    """The score of the row at ``place``; null where there are fewer."""
-    best = (
-        select(func.max(chunks.c.score).label("score"))
-        .group_by(*target.key_of(chunks))
-        .subquery("row_score")
-    )
-    return (
-        select(best.c.score).order_by(best.c.score.desc()).offset(place - 1).limit(1)
-    ).scalar_subquery()
-
-
-def _is_short(
-    target: Target,
-    rows: CTE,
-    stages: tuple[CTE, ...],
-    depth: Expression,
-    most: Expression,
-) -> Expression:
-    """Whether a stage that was cut, since rows have many chunks, may have lost one of the best."""
-    cut = []
-    for stage in stages:
-        last = case((func.count() == most, func.min(stage.c.score)), else_=0.0)
-        cut.append(select(last).select_from(stage).scalar_subquery())
-    return func.coalesce(_score_at(target, rows, depth), 0.0) < func.greatest(*cut)
-
-
-def _every_match(
-    target: Target, query: BoundQuery, question: CTE, pending: CTE | None, *, only_if: Expression
-) -> CTE:
-    """Every chunk that matches, collapsed to rows; nothing is read unless ``only_if`` holds."""
-    matched = select(
-        func.embedsql.bm25_beyond(question.c.terms, question.c.bounds, 0, question.c.required, 0.0)
-    ).scalar_subquery()
-    score = score_of(target.chunk, question).label("score")
-    chunks = (
-        target.chunks_of_source(query, score)
-        .where(
-            target.chunk.c.lexemes.op("@@")(matched),
-            only_if,
-            *settled(target, target.chunk, pending),
-        )
-        .subquery("matching_chunk")
-    )
-    rows = best_chunk(target, chunks, chunks.c.score.desc(), chunks.c.score).subquery("every")
-    order = [rows.c.score.desc(), *target.key_of(rows)]
-    return select(*rows.c).order_by(*order).limit(_depth(query)).cte(query.named("every_match"))

@@ -17,6 +17,19 @@ from embedsql.search.dense import LEAST_EF_SEARCH, MOST_EF_SEARCH
 from embedsql.search.pending import settled
 from embedsql.search.target import Target
 
+# chunks that a stage hands on for each row asked for, since several may be of one row
+OVERSAMPLE = 4
+
+
+def asks_index(target: Target, query: BoundQuery) -> bool:
+    """Whether an approximate index on the weights may be asked."""
+    return target.lexical_index == "hnsw" and query.tuning.lexical_ef_search != 0
+
+
+def lexical_depth(query: BoundQuery) -> Expression:
+    """Rows that the lane is asked for: no more than are shown where it is the only one."""
+    return query.candidates if query.uses_dense else query.needed
+
 
 def nearest_terms(
     target: Target,

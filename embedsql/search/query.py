@@ -101,6 +101,8 @@ class Query:
         text: What was asked, in words; the lexical lane needs it.
         vector: What was asked, as a vector of the index's space, shape (dimensions,); the dense
             lane needs it. Or an SQL expression of that type.
+        terms: What was asked, as a sparse encoder has it, as pgvector reads a ``sparsevec``; the
+            lexical lane of an index with such an encoder needs it. Or an SQL expression.
         vector_dimensions: Length of a vector that is an expression, where a form needs to know it.
         space: Label of the space ``vector`` is of; the server refuses another than the index's.
         mode: Which lanes.
@@ -117,6 +119,7 @@ class Query:
 
     text: str | None = None
     vector: Sequence[float] | ColumnElement[Any] | None = None
+    terms: str | ColumnElement[Any] | None = None
     vector_dimensions: int | None = None
     space: str | None = None
     mode: Mode = "hybrid"

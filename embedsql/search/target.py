@@ -50,6 +50,7 @@ class Target:
         lexical: Its text-search configuration; ``None``: no lexical lane.
         generation: The generation that is read. ``None``: the one that serves.
         lexical_index: What serves the lexical lane.
+        learned: Whether its weights are those of a sparse encoder instead of BM25's.
     """
 
     index: str
@@ -58,6 +59,7 @@ class Target:
     lexical: str | None = "english"
     generation: int | None = None
     lexical_index: LexicalIndex = "gin"
+    learned: bool = False
 
     @cached_property
     def chunk(self) -> Table:
@@ -193,5 +195,11 @@ def registered_target(spec: IndexSpec, generation: int | None = None) -> Target:
     columns = [Column(column.name, NullType, primary_key=True) for column in spec.key]
     source = source_of(Table(spec.table, MetaData(), *columns, schema=spec.schema))
     return Target(
-        spec.name, source, spec.vectors, spec.lexical, generation, lexical_index=spec.lexical_index
+        spec.name,
+        source,
+        spec.vectors,
+        spec.lexical,
+        generation,
+        lexical_index=spec.lexical_index,
+        learned=spec.sparse_model is not None,
     )

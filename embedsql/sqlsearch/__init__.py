@@ -62,7 +62,7 @@ def drop_function_statements(spec: IndexSpec) -> list[str]:
 
 
 def _pending(slots: Slots) -> list[sql.Composed]:
-    if slots.spec.lexical is None:  # the generation before may have had words
+    if not slots.spec.finds_pending:  # the generation before may have had words
         return _script("drop_pending.sql", pending=slots.pending)
     body = _file("pending_body.sql", **pending_fill(slots))
     return _script(

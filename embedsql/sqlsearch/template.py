@@ -20,7 +20,8 @@ from embedsql.search.target import registered_target
 from embedsql.spec import IndexSpec
 
 # the function's arguments and variables
-TEXT, LIMIT, VECTOR, SPACE = "$1", "$2", "embedsql_vector", "embedsql_space"
+TEXT, LIMIT, VECTOR = "$1", "$2", "embedsql_vector"
+TERMS, SPACE = "embedsql_terms", "embedsql_space"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def search_template(
         tuning=tuning,
         text=literal_column(TEXT, Text),
         vector=literal_column(VECTOR, Text),
+        terms=literal_column(TERMS, Text) if spec.sparse_model is not None else None,
         dimensions=spec.dimensions,
         space=literal_column(SPACE, Text),
         limit=limit,

@@ -44,7 +44,7 @@ class VectorColumn:
         self, connection: psycopg.Connection, batch: Batch, rows: Sequence[EmbeddedRow]
     ) -> None:
         """Write the vectors of rows that were locked; a blank row's becomes null."""
-        vectors = [(row, row.chunks[0].vector) for row in rows if row.chunks]
+        vectors = [(row, row.chunks[0].encoded.vector) for row in rows if row.chunks]
         if vectors:
             values: dict[str, Any] = {
                 **keys_at(batch, [row.place for row, _ in vectors]),

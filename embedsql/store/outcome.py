@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
 from embedsql.chunking import Chunk
 
 
+class Encoded(NamedTuple):
+    """What models made of a text.
+
+    Attributes:
+        vector: Shape (dimensions,).
+        terms: Of a sparse encoder, as pgvector reads them; ``None``: words are weighed by BM25.
+    """
+
+    vector: npt.NDArray[Any]
+    terms: str | None = None
+
+
 @dataclass(frozen=True)
 class EmbeddedChunk:
-    """A chunk with its vector, an array of shape (dimensions,)."""
+    """A chunk with what models made of it."""
 
     chunk: Chunk
     content_hash: bytes
-    vector: npt.NDArray[Any]
+    encoded: Encoded
 
 
 @dataclass(frozen=True)

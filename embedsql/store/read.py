@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from embedsql import sqlfile
 from embedsql.changelog import Batch
 from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
+from embedsql.store.outcome import Encoded
 
 # A row hidden by a policy must be an error: it would be taken for a deleted one. And a table that
 # somebody keeps locked must not keep the other indexes waiting.
@@ -68,7 +70,10 @@ class Texts:
             key_match=slots.key_match("s", "c"),
             row=slots.row,
         )
-        self._reusable = sqlfile.statement(__package__, "reusable.sql", chunk_view=slots.chunk_view)
+        given = sql.SQL("NULL::text" if index.spec.sparse_model is None else "terms::text")
+        self._reusable = sqlfile.statement(
+            __package__, "reusable.sql", chunk_view=slots.chunk_view, terms=given
+        )
 
     def read(self, connection: psycopg.Connection, batch: Batch) -> list[SourceText]:
         """The current texts of the batch's rows, in batch order; none of a row that is gone."""
@@ -79,13 +84,16 @@ class Texts:
 
     def reusable(
         self, connection: psycopg.Connection, content_hashes: Iterable[bytes]
-    ) -> dict[bytes, Any]:
-        """Stored vectors of chunks with equal content, by content hash; shape (dimensions,)."""
+    ) -> dict[bytes, Encoded]:
+        """What is stored of chunks with equal content, by content hash."""
         hashes: Sequence[bytes] = list(content_hashes)
         if not hashes:
             return {}
         cursor = connection.execute(self._reusable, {"hashes": hashes}, binary=True)
-        return {bytes(content_hash): vector.to_numpy() for content_hash, vector in cursor}
+        return {
+            bytes(content_hash): Encoded(vector.to_numpy(), terms)
+            for content_hash, vector, terms in cursor
+        }
 
     def _source_text(self, row: tuple[Any, ...]) -> SourceText:
         place, input_hash, unchanged, chunks, was_truncated, text, context, too_long = row

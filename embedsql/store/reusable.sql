@@ -1,2 +1,2 @@
-SELECT DISTINCT ON (content_hash) content_hash, embedding FROM {chunk_view}
+SELECT DISTINCT ON (content_hash) content_hash, embedding, {terms} FROM {chunk_view}
 WHERE content_hash = ANY (%(hashes)b) AND embedding IS NOT NULL

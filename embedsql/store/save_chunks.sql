@@ -1,8 +1,9 @@
 WITH made AS MATERIALIZED (
     SELECT k.*, {lexemes} AS lexemes
     FROM unnest({key_parameters}, %(chunk_seqs)b::int[], %(starts)b::int[], %(content_hashes)b::bytea[],
-        %(texts)b::text[], %(headings)b::text[], %(titled)b::int[], %(embeddings)b::{vector_array})
-        AS k ({key_columns}, chunk_seq, start_offset, content_hash, chunk, heading, titled, embedding)
+        %(texts)b::text[], %(headings)b::text[], %(titled)b::int[], %(embeddings)b::{vector_array},
+        %(terms)b::text[])
+        AS k ({key_columns}, chunk_seq, start_offset, content_hash, chunk, heading, titled, embedding, given_terms)
 ), average AS MATERIALIZED (
     -- until it is known, that of this batch
     SELECT greatest(1, coalesce(

@@ -162,7 +162,10 @@ class Vectors:
             "texts": [embedded.chunk.text for _, _, embedded in chunks],
             "headings": [embedded.chunk.heading for _, _, embedded in chunks],
             "titled": [embedded.chunk.titled for _, _, embedded in chunks],
-            "embeddings": VectorArray(np.stack([one.vector for _, _, one in chunks]), self._type),
+            "embeddings": VectorArray(
+                np.stack([one.encoded.vector for _, _, one in chunks]), self._type
+            ),
+            "terms": [one.encoded.terms for _, _, one in chunks],
         }
         connection.execute(self._save_chunks, values)
         if self._note_configurations is not None:

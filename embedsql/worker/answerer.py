@@ -20,6 +20,7 @@ from embedsql import registry, sqlfile
 from embedsql.database import is_pooled
 from embedsql.embedders import Embedder, EmbedderOptions, check_vectors, load_embedder, options_of
 from embedsql.embedders.base import Vectors
+from embedsql.embedders.sparse import terms_of
 from embedsql.errors import ConnectionFailedError, EmbedsqlError, SpaceMismatchError
 from embedsql.naming import QUERY_CHANNEL
 from embedsql.registry import RegisteredIndex
@@ -143,9 +144,13 @@ class Answerer:
             raise SpaceMismatchError(
                 f"the vectors of {index.spec.name!r} are of another space than the model gives now"
             )
-        found = embedder.embed_queries([meant_text(question.query) for question in asked])
-        vectors = check_vectors(found, len(asked), embedder.space.dimensions)
-        self._store(connection, asked, space, vectors)
+        texts = [meant_text(question.query) for question in asked]
+        vectors = check_vectors(
+            embedder.embed_queries(texts), len(asked), embedder.space.dimensions
+        )
+        sparse = terms_of(embedder)
+        terms = [None] * len(asked) if sparse is None else sparse.of_queries(texts)
+        self._store(connection, asked, space, vectors, terms)
 
     def _store(
         self,
@@ -153,10 +158,11 @@ class Answerer:
         asked: Sequence[Question],
         space: str,
         vectors: Vectors,
+        terms: Sequence[str | None],
     ) -> None:
         answers: list[dict[str, Any]] = [
-            {**question._asdict(), "space": space, "vector": vector.tolist()}
-            for question, vector in zip(asked, vectors, strict=True)
+            {**question._asdict(), "space": space, "vector": vector.tolist(), "terms": own}
+            for question, vector, own in zip(asked, vectors, terms, strict=True)
         ]
         with connection.transaction():
             connection.execute("SET LOCAL synchronous_commit = off")

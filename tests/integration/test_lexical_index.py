@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -83,15 +84,11 @@ def alchemy(common_words: str) -> Iterator[Engine]:
 
 
 def search(
-    alchemy: Engine,
-    text: str,
-    tuning: SearchTuning | None = None,
-    limit: int = 10,
-    **options: object,
+    alchemy: Engine, text: str, tuning: SearchTuning | None = None, limit: int = 10, **options: Any
 ) -> list[tuple[int, Hit]]:
-    options = {"mode": "lexical", "limit": limit, "tuning": tuning} | options
+    statement = articles.search(text, mode="lexical", limit=limit, tuning=tuning, **options)
     with Session(alchemy) as session:
-        return [(row.id, hit) for row, hit in session.execute(articles.search(text, **options))]  # type: ignore[arg-type]
+        return [(row.id, hit) for row, hit in session.execute(statement)]
 
 
 def plan_of(alchemy: Engine, text: str, tuning: SearchTuning | None = None) -> str:
@@ -138,9 +135,9 @@ def test_a_rare_word_among_common_ones_is_found_whatever_the_index_knows(alchemy
 
 def test_a_filter_that_keeps_few_rows_gets_all_of_them(alchemy: Engine) -> None:
     for text in ("data", "the data of"):
-        mine = {"where": [Article.tenant_id == 5], "limit": 20}
-        exact = search(alchemy, text, EXACT, **mine)  # type: ignore[arg-type]
-        found = search(alchemy, text, **mine)  # type: ignore[arg-type]
+        mine: dict[str, Any] = {"where": [Article.tenant_id == 5], "limit": 20}
+        exact = search(alchemy, text, EXACT, **mine)
+        found = search(alchemy, text, **mine)
         assert 8 <= len(exact) <= ROWS / 1000
         assert found == exact
 
