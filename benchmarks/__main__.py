@@ -27,6 +27,7 @@ BENCHMARKS = (
     "complete",
     "search_cost",
     "bm25",
+    "sparse",
     "sql_function",
 )
 

@@ -188,7 +188,8 @@ def _privileges(slots: Slots, purpose: Purpose) -> Iterator[_Privilege]:
 def _files(spec: IndexSpec, purpose: Purpose) -> list[str]:
     column = [f"{purpose}_column.sql"] if spec.storage == "column" else []
     lexical = ["search_lexical.sql"] if purpose == "search" and spec.finds_pending else []
-    return [f"{purpose}.sql", *lexical, *column]
+    terms = ["term_index.sql"] if spec.lexical_index == "hnsw" else []
+    return [f"{purpose}.sql", *lexical, *terms, *column]
 
 
 def _columns(slots: Slots, words: str | None) -> tuple[str, ...] | None:

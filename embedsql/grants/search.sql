@@ -32,11 +32,6 @@ GRANT EXECUTE ON FUNCTION embedsql.bm25_question TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.bm25_beyond TO {role};
 
--- What an approximate index on lexical weights is of.
-GRANT EXECUTE ON FUNCTION embedsql.indexed_terms TO {role};
-
-GRANT EXECUTE ON FUNCTION embedsql.heaviest_terms TO {role};
-
 GRANT SELECT ({key}) ON {source} TO {role};
 
 GRANT SELECT ON {index_view} TO {role};

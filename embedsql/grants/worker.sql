@@ -22,11 +22,6 @@ GRANT EXECUTE ON FUNCTION embedsql.text_length TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.bm25_weights TO {role};
 
--- What an approximate index on lexical weights is of.
-GRANT EXECUTE ON FUNCTION embedsql.indexed_terms TO {role};
-
-GRANT EXECUTE ON FUNCTION embedsql.heaviest_terms TO {role};
-
 GRANT EXECUTE ON FUNCTION embedsql.configuration TO {role};
 
 GRANT SELECT, DELETE ON embedsql.bulk_insert TO {role};

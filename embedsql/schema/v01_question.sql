@@ -92,7 +92,7 @@ $$;
 -- first, with the most that each can add to a score. probe: what the first of them (probed) match, which is where
 -- the best chunks will mostly be found. demand: the score of a chunk that has every term once, those that no chunk has
 -- included: their weight is the greatest of all. crowded: an approximate index on the weights may be asked, is there, and
--- should be, since the other terms are in more than 10,000 chunks; a term that is, is none of the probe's then.
+-- should be, since the other terms are in more than 5,000 chunks; a term that is, is none of the probe's then.
 -- How many chunks contain a lexeme is known from the planner's statistics where it is frequent, else counted:
 -- nothing is kept up to date, and a table never analyzed is only slower.
 CREATE FUNCTION embedsql.bm25_question(index_name text, config regconfig, words text, hits int, pinned int DEFAULT NULL,
@@ -155,7 +155,7 @@ BEGIN
         SELECT lexeme, df, n * ln(1 + (many - df + 0.5) / (df + 0.5)) AS weight FROM found
     ), ordered AS (
         SELECT *, sum(df) OVER rarest - df AS before,
-               approximate AND bool_or(df > 10000) OVER rarest AS common
+               approximate AND bool_or(df > 5000) OVER rarest AS common
         FROM weighed WHERE df > 0 WINDOW rarest AS (ORDER BY weight DESC, lexeme)
     ), placed AS (
         -- words that no chunk has, included: a row that waits to be embedded may have them
@@ -166,7 +166,7 @@ BEGIN
            count(*) FILTER (WHERE before < 10 * hits AND NOT common),
            string_agg(embedsql.quote_lexeme(lexeme), ' | ') FILTER (WHERE before < 10 * hits AND NOT common),
            (SELECT sum(weight) FROM weighed),
-           approximate AND coalesce(sum(df) FILTER (WHERE before >= 10 * hits OR common), 0) > 10000
+           approximate AND coalesce(sum(df) FILTER (WHERE before >= 10 * hits OR common), 0) > 5000
     INTO weights, terms, bounds, probed, probe, demand, crowded FROM ordered;
     IF required IS NOT NULL THEN
         probe := probe && required;

@@ -72,7 +72,13 @@ def dumped(connection: psycopg.Connection, database: str) -> str:
     add_index(
         connection, '"Odd; schema"."Mixed ""Case"" table"', text=("select", "body"), name="mixed"
     )
-    add_index(connection, '"Odd; schema".event', text=("body",), quantization="halfvec")
+    add_index(
+        connection,
+        '"Odd; schema".event',
+        text=("body",),
+        quantization="halfvec",
+        lexical_index="hnsw",
+    )
     add_index(connection, "note", text=("body",), lexical=None)
     drain(database)
     connection.execute("UPDATE note SET body = 'cedar, late' WHERE id = 20")

@@ -361,3 +361,35 @@ def test_a_search_role_of_an_index_without_words_reads_no_texts(
         vector = str([0.1] * index.spec.dimensions)
         found = opened.execute("SELECT id FROM article_search('amber', 1, 'dense', %s)", [vector])
         assert found.fetchall() == [(1,)]
+
+
+def test_roles_of_an_index_on_lexical_weights_need_what_it_is_of(
+    connection: psycopg.Connection, database: str, role: str
+) -> None:
+    create_article_table(connection)
+    connection.execute("INSERT INTO article (body) VALUES ('amber'), ('birch')")
+    index = add_index(connection, lexical_index="hnsw")
+    for statement in HARDENED:
+        connection.execute(statement)
+    drain(database)
+    due = missing_grants(connection, index.spec, "worker", index.names, role)
+    own = [grant for grant in due if "_terms" in grant]
+    let(connection, index, role, "worker")
+    connection.execute("INSERT INTO article (body) VALUES ('cedar')")
+    assert drain(as_role(database, role)).problems == {}
+    let(connection, index, role, "search")
+    ask = "SELECT id FROM article_search('cedar', 10, 'lexical')"
+    assert len(own) == 2
+    for grant in own:
+        with connect(as_role(database, role)) as searcher:
+            assert len(searcher.execute(ask).fetchall()) == 1
+        connection.execute(revoked(grant).encode())
+        connection.execute("INSERT INTO article (body) VALUES ('cedar')")
+        problem = drain(as_role(database, role)).problems["article_search"]
+        assert "embedsql grant worker" in problem
+        with connect(as_role(database, role)) as searcher, pytest.raises(INSUFFICIENT):
+            searcher.execute(ask)
+        connection.execute(grant.encode())
+        assert drain(as_role(database, role)).problems == {}
+        connection.execute("DELETE FROM article WHERE body = 'cedar' AND id > 3")
+        drain(as_role(database, role))

@@ -23,7 +23,7 @@ from embedsql.vector_index import BuildState, ensure_vector_indexes, rebuild_vec
 from tests.acceptance.conftest import Embedsql
 from tests.factories import add_index, create_article_table, drain, verify_all
 
-ROWS = 14_000  # an index is asked where more than 10,000 chunks have a word
+ROWS = 7_000  # an index is asked where more than 5,000 chunks have a word
 COMMON = ("and", "the", "data", "of")
 INDEX = "embedsql.article_search_chunk_1_terms"
 EXACT = SearchTuning(lexical_ef_search=0)
@@ -69,7 +69,7 @@ def common_words(module_database: str) -> str:
             copied = "COPY article (id, tenant_id, body) FROM STDIN"
             with cursor.copy(copied) as copy:
                 for number in range(ROWS):
-                    copy.write_row((number, number % 1000, body(chance, number)))
+                    copy.write_row((number, number % 500, body(chance, number)))
         add_index(connection, text=("body",), lexical="simple", lexical_index="hnsw", index="none")
         drain(module_database, batch_size=4000)
         connection.execute("VACUUM ANALYZE")
@@ -138,7 +138,7 @@ def test_a_filter_that_keeps_few_rows_gets_all_of_them(alchemy: Engine) -> None:
         mine: dict[str, Any] = {"where": [Article.tenant_id == 5], "limit": 20}
         exact = search(alchemy, text, EXACT, **mine)
         found = search(alchemy, text, **mine)
-        assert 8 <= len(exact) <= ROWS / 1000
+        assert 8 <= len(exact) <= ROWS / 500
         assert found == exact
 
 

