@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 BATCH = 8  # each text is as many numbers as the vocabulary has words, for each of its tokens
+SPECIAL_TOKENS = 2  # which the model puts around a text
 MOST_TERMS = 1000  # of a text, the heaviest: as many as an HNSW index takes
 PLACES = 1 << 29  # of the column, see embedsql.sparse
 _OPTIONS: dict[str, Any] = {
@@ -61,7 +62,8 @@ class SparseTerms:
             )
         set_threads(threads)
         self.label = f"{model}@{fingerprint(self._model)}"
-        self.max_tokens: int | None = self._model.max_seq_length
+        longest = self._model.max_seq_length
+        self.max_tokens: int | None = longest and longest - SPECIAL_TOKENS
 
     def of_documents(self, texts: Sequence[str]) -> list[str]:
         """The weights of each text that will be searched, as pgvector reads a ``sparsevec``."""

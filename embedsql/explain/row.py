@@ -15,6 +15,7 @@ from embedsql.explain.statement import Key, Subject
 from embedsql.explain.window import Candidate
 from embedsql.search.bound import bound
 from embedsql.search.query import Query
+from embedsql.search.target import Target
 
 
 def explain_row(
@@ -45,7 +46,7 @@ def explain_row(
         if query.uses_lexical:
             lexical = lexical_rank(subject, bound(subject.target, query), key)
         if not refused and not any(reason.code == "filtered" for reason in reasons):
-            reasons += _ranking(query, candidates, own, dense, lexical)
+            reasons += _ranking(subject.target, query, candidates, own, dense, lexical)
     elif own is not None:
         reasons += _in_window(query, candidates, own)
     first = query.shaping.offset
@@ -55,6 +56,7 @@ def explain_row(
 
 
 def _ranking(
+    target: Target,
     query: Query,
     candidates: Sequence[Candidate],
     own: Candidate | None,
@@ -71,13 +73,23 @@ def _ranking(
     if query.mode == "lexical" and lexical is None:
         yield Reason("no_word", "it has none of the question's words")
         return
-    depth = query.candidates
+    wide = query.uses_dense or query.shaping.reorders
+    depth = query.candidates if wide else query.limit
     if dense is not None and dense.rank is not None and dense.rank <= depth:
         yield Reason(
             "not_found_by_index",
             f"it is the {dense.rank}. by meaning, but the approximate index did not find it: raise "
             "SearchTuning(oversample=…) or ef_search",
             {"dense_rank": dense.rank},
+        )
+        return
+    is_asked = target.lexical_index == "hnsw"
+    if is_asked and lexical is not None and lexical.rank is not None and lexical.rank <= depth:
+        yield Reason(
+            "not_found_by_index",
+            f"it is the {lexical.rank}. by words, but the approximate index did not find it: "
+            "SearchTuning(lexical_ef_search=…) makes it look further, 0 at everything",
+            {"lexical_rank": lexical.rank},
         )
         return
     ranks = {
@@ -92,7 +104,8 @@ def _ranking(
     yield Reason(
         "outside_window",
         f"it is not among the candidates, {depth} of each lane: {', '.join(said)}; "
-        "SearchTuning(candidates=…) widens the window",
+        + ("SearchTuning(candidates=…)" if wide else "a larger limit")
+        + " widens the window",
         {"candidates": depth, **ranks},
     )
 

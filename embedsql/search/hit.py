@@ -23,7 +23,7 @@ class Hit:
         dense_rank: Rank in the dense lane, from 1.
         similarity: Cosine similarity of its nearest chunk, -1 to 1.
         lexical_rank: Rank in the lexical lane, from 1.
-        bm25: The BM25 score of its best chunk.
+        bm25: The BM25 score of its best chunk, or what a sparse encoder's terms give instead.
         support: How much speaks for it by itself, whatever the other rows are: from 1 up, more than
             chance. Where no hit reaches 1, there is no good answer. See ``scores.support``.
         chunk_seq: The chunk it was found by.

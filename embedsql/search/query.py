@@ -37,7 +37,8 @@ class SearchTuning:
             that of two chunks taken at random, plus the saturated BM25 score; it depends on the row
             alone. ``rrf``: reciprocal ranks. ``convex``: both scores stretched to 0 to 1.
         rrf_k: The constant of reciprocal rank fusion. Defaults to 60.
-        saturation: The BM25 score that counts half, in the calibrated fusion. Defaults to 40.
+        saturation: The lexical lane's score that counts half, in the calibrated fusion. Defaults to
+            40.
         dense_weight: Weight of the dense lane in the fusion. Defaults to 1.
         lexical_weight: Weight of the lexical lane. ``None``: 1, and 4 in the calibrated fusion,
             there up to 16 times as much where meaning and words hardly agree (a weak model).

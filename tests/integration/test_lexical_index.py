@@ -149,6 +149,23 @@ def test_words_that_are_required_and_excluded_hold(alchemy: Engine) -> None:
     assert [id_ for id_, _ in search(alchemy, "data the +only5000")] == [5000]
 
 
+def test_a_row_that_the_index_misses_is_told_so(alchemy: Engine) -> None:
+    few = SearchTuning(lexical_ef_search=1)
+    for text in ("data", "the data", "and of", "of the data and"):
+        exact = [id_ for id_, _ in search(alchemy, text, EXACT)]
+        missed = set(exact) - {id_ for id_, _ in search(alchemy, text, few)}
+        if missed:
+            break
+    else:
+        pytest.skip("the index found everything")
+    with Session(alchemy) as session:
+        key = missed.pop()
+        found = articles.explain(session, text, mode="lexical", tuning=few, key=key)
+    assert found.row is not None
+    assert [reason.code for reason in found.row.reasons] == ["not_found_by_index"]
+    assert "lexical_ef_search" in found.row.reasons[0].says
+
+
 def test_the_sql_function_ranks_alike(alchemy: Engine, common_words: str) -> None:
     for text in ("data", "the data of w7", "data only9"):
         here = [(id_, round(hit.score, 6)) for id_, hit in search(alchemy, text)]
