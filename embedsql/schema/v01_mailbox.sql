@@ -71,7 +71,7 @@ END $$;
 
 -- The vector of a question, as pgvector reads it, once it is there; at most wait_ms from now.
 CREATE FUNCTION embedsql.await_query(
-    index_name text, query text, wait_ms int, OUT vector text, OUT terms text, OUT space text, OUT problem text
+    index_name text, query text, wait_ms int, OUT vector text, OUT space text, OUT problem text, OUT terms text
 )
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
 DECLARE
@@ -103,7 +103,7 @@ END $$;
 -- Asks a running worker for a question's vector, over a connection beside the caller's transaction.
 -- The connection is never a named one, which would outlive this function and be the caller's to use.
 CREATE FUNCTION embedsql.ask_worker(
-    index_name text, query text, wait_ms int, OUT vector text, OUT terms text, OUT space text, OUT problem text
+    index_name text, query text, wait_ms int, OUT vector text, OUT space text, OUT problem text, OUT terms text
 )
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
