@@ -25,6 +25,8 @@ from embedsql.sqlsearch import drop_function_statements, function_statements
 # CREATE TRIGGER waits for open transactions that wrote the table, and every writer queues behind
 # it meanwhile: so wait briefly, stand aside, try again
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
+# what that ends with: who waits longer than deadlock_timeout may be the one that is sent away
+LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
 def check_declaration(connection: psycopg.Connection, spec: IndexSpec, source: SourceTable) -> None:
@@ -88,7 +90,7 @@ def create_index(
                 connection.execute(LOCK_TIMEOUT)
                 for statement in statements:
                     connection.execute(statement.encode())
-    except psycopg.errors.LockNotAvailable as error:
+    except LOCKED as error:
         raise DeclarationError(
             f"the table {spec.table!r} stayed locked by other transactions; nothing was made, "
             "try again when it is quieter"
@@ -137,7 +139,7 @@ def drop_index_statements(connection: psycopg.Connection, name: str) -> list[str
 def lock_attempts(attempts: int = 10) -> stamina._core._RetryContextIterator:
     """Try a transaction again whose locks were not to be had at once, for a minute at most."""
     return stamina.retry_context(
-        on=psycopg.errors.LockNotAvailable,
+        on=LOCKED,
         attempts=attempts,
         timeout=60,
         wait_initial=0.2,

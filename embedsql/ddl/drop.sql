@@ -3,7 +3,8 @@ DROP FUNCTION IF EXISTS {insert_function}(), {bulk_insert_function}(), {update_f
 
 DROP VIEW IF EXISTS {chunk_view};
 
-DROP TABLE IF EXISTS {chunk}, {row}, {batch}, {log};
+-- Batches first, as a worker does when it claims or writes: the other way round, the two could deadlock.
+DROP TABLE IF EXISTS {batch}, {row}, {chunk}, {log};
 
 DELETE FROM embedsql.bulk_insert AS b USING embedsql.semantic_index AS i
 WHERE b.index_id = i.index_id AND i.name = {name} AND i.generation = {generation};

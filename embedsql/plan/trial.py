@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -49,20 +50,20 @@ def measure(connection: psycopg.Connection, spec: IndexSpec, sample: Sample) -> 
     """
     if not sample.chunks:
         return TrialSizes()
-    chunks = list(sample.chunks) * -(-ENOUGH // len(sample.chunks))
+    times = -(-ENOUGH // len(sample.chunks))
     table = sqlfile.identifier(*TRIAL)
     with connection.transaction(force_rollback=True):
         for statement in ddl.chunk_statements(spec, table):
             connection.execute(statement.encode())
         insert = _insert(spec, table, installed=installed_version(connection) > 0)
-        connection.execute(insert, _values(spec, chunks))
+        connection.execute(insert, {**_values(spec, sample.chunks), "times": times})
         key_size = sql.SQL(" + ").join(
             sql.SQL("pg_column_size({})").format(sqlfile.identifier(name))
             for name in Slots(spec).own_key
         )
         row = connection.execute(
             sql.SQL(_SIZES).format(key_size=key_size, chunk=table),
-            {"chunks": len(chunks), "table": ".".join(TRIAL)},
+            {"chunks": times * len(sample.chunks), "table": ".".join(TRIAL)},
         ).fetchone()
     assert row is not None
     return TrialSizes(*row)
@@ -117,7 +118,7 @@ def _vector(spec: IndexSpec) -> tuple[str, str]:
     return ", embedding", f", {made}"
 
 
-def _values(spec: IndexSpec, chunks: Sequence[SampledChunk]) -> dict[str, list[str]]:
+def _values(spec: IndexSpec, chunks: Sequence[SampledChunk]) -> dict[str, Any]:
     keys = {
         name: [one.key[place] for one in chunks] for place, name in enumerate(Slots(spec).own_key)
     }

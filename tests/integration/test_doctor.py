@@ -391,6 +391,7 @@ def test_a_prepared_transaction_that_was_forgotten_is_rolled_back() -> None:
         assert diagnosed(database, IMPATIENT) == []
 
 
+@pytest.mark.exhaustive  # a server of its own, started several times
 def test_memory_that_is_too_small_is_found_and_given() -> None:
     with own_server(
         shared_buffers="1MB",

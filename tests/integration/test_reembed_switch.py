@@ -25,6 +25,7 @@ from embedsql.registered import RegisteredSearch
 from embedsql.registry import RegisteredIndex, find_index
 from embedsql.search import Mode
 from embedsql.worker import Worker, WorkerOptions
+from tests.answering import eventually
 from tests.everyday import cases
 from tests.factories import add_index, create_article_table, drain, stored_chunks, verify_all
 from tests.integration.test_grants import HARDENED, as_role, role
@@ -397,3 +398,26 @@ def test_the_old_generation_is_dropped_beside_a_long_autovacuum(
         connection.execute("ALTER SYSTEM RESET autovacuum_naptime")
         connection.execute("SELECT pg_reload_conf()")
     assert connection.execute("SELECT to_regclass(%s)", [old]).fetchone() == (None,)
+
+
+def test_a_worker_in_the_middle_of_a_batch_and_a_finish_wait_for_each_other_in_one_order(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex, change: ModelChange
+) -> None:
+    make_ready(change, another_type(index.spec))
+    change.switch()
+    touch = "LOCK TABLE embedsql.article_search_{} IN ROW EXCLUSIVE MODE"
+    waiting = (
+        "SELECT count(*) FROM pg_locks WHERE NOT granted "
+        "AND relation = 'embedsql.article_search_batch'::regclass"
+    )
+    with ThreadPoolExecutor(1) as pool, connect(database) as worker:
+        with worker.transaction():
+            worker.execute(touch.format("batch").encode())  # as its fence does
+            finished = pool.submit(change.finish)
+            eventually(lambda: connection.execute(waiting).fetchone() == (1,))
+            worker.execute("SET LOCAL lock_timeout = '5s'")
+            worker.execute(touch.format("chunk_1").encode())  # and then what it writes
+        finished.result()
+    assert find_index(connection, NAME).generation == 2
+    tables = "SELECT count(*) FROM pg_tables WHERE tablename = 'article_search_chunk_1'"
+    assert connection.execute(tables).fetchone() == (0,)

@@ -253,7 +253,7 @@ def test_rows_that_wait_are_found_when_they_are_encoded(
     assert connection.execute(pending).fetchone() == (0,)
 
 
-def test_an_index_changes_between_bm25_and_an_encoder(
+def test_an_index_changes_from_bm25_to_an_encoder(
     connection: psycopg.Connection, database: str, model: str, sqlalchemy_engine: Engine
 ) -> None:
     create_article_table(connection)
@@ -265,8 +265,17 @@ def test_an_index_changes_between_bm25_and_an_encoder(
     index = declared(model, lexical_index="hnsw")
     assert [id_ for id_, _ in found(sqlalchemy_engine, index, "amber")] == [1]
     assert command.json("search", "article_search", "amber", "--mode", "lexical")["hits"]
-    command.run("reembed", "article_search", "--finish")
-    command.run("reembed", "article_search", "--sparse-model", "", "--lexical-index", "gin")
+
+
+@pytest.mark.exhaustive
+def test_an_index_changes_from_an_encoder_to_bm25(
+    connection: psycopg.Connection, database: str, model: str, sqlalchemy_engine: Engine
+) -> None:
+    create_article_table(connection)
+    add_index(connection, text=("body",), sparse_model=model)
+    connection.execute("INSERT INTO article (id, body) VALUES (1, 'amber birch'), (2, 'cedar')")
+    drain(database)
+    Embedsql(database).run("reembed", "article_search", "--sparse-model", "")
     assert [id_ for id_, _ in found(sqlalchemy_engine, declared(None), "amber")] == [1]
     connection.execute("INSERT INTO article (id, body) VALUES (3, 'amber')")  # found while it waits
     assert {id_ for id_, _ in found(sqlalchemy_engine, declared(None), "amber")} == {1, 3}

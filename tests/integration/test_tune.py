@@ -56,7 +56,7 @@ def tuned_index(articles: psycopg.Connection, module_database: str) -> Iterator[
 
     def again(target: float) -> Tuned:
         with RegisteredSearch(module_database, "article_search") as search:
-            return tune(articles, search, "article_search", sample=40, target=target)
+            return tune(articles, search, "article_search", sample=24, target=target)
 
     make.again = again  # type: ignore[attr-defined]
     yield make
@@ -65,7 +65,7 @@ def tuned_index(articles: psycopg.Connection, module_database: str) -> Iterator[
 
 def test_the_cheapest_setting_that_reaches_the_target_is_proposed(tuned_index: Any) -> None:
     found = tuned_index(0.9)
-    assert (found.vectors, found.probes) == (ROWS, 40)
+    assert (found.vectors, found.probes) == (ROWS, 24)
     works = [one.work for one in found.settings]
     assert works == sorted(works)
     assert len({one.tuning for one in found.settings}) == len(found.settings) > 5
