@@ -14,12 +14,12 @@ export TOKENIZERS_PARALLELISM ?= false
 demo: $(STAMP)
 	$(BIN)/python -m examples.demo
 
-test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 2 -m "not exhaustive"
+test: $(STAMP)  # three processes for two cores: tests wait for servers, too
+	$(BIN)/python -m pytest --numprocesses 3 -m "not exhaustive"
 
 # the further cases of the matrices that test takes a few of
 test-more: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 2 -m exhaustive
+	$(BIN)/python -m pytest --numprocesses 3 -m exhaustive
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
