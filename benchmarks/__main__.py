@@ -7,6 +7,7 @@ import sys
 
 BENCHMARKS = (
     "quality",
+    "lexical",
     "no_answer",
     "chunking",
     "huge_text",

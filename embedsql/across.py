@@ -26,7 +26,8 @@ def search_across(
 
     Args:
         indexes: Two or more.
-        text: What is asked; each index's model embeds it, each model once.
+        text: What is asked; each index's model embeds it, each model once. The terms of a sparse
+            encoder come from a running worker.
         limit: Most rows, of all indexes together.
         mode: See ``SemanticIndex.search``.
 

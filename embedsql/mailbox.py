@@ -60,7 +60,7 @@ def embed_query(
         QueryError: The query cannot be searched for.
         IndexNotFoundError: There is no such index.
         ProviderError: No worker answered in time, or its model failed; search with
-            ``mode="lexical"`` or try again.
+            ``mode="lexical"`` (but of an index with a sparse encoder) or try again.
     """
     values: list[float] = json.loads(_answer(bind, index, query, timeout).vector)
     return values
@@ -169,7 +169,7 @@ def _steps(index: str, query: str, timeout: float) -> Generator[_Step, Row[Any],
         if found.vector is None and left <= LONGEST_WAIT_MS:
             raise ProviderError(
                 f"no worker answered within {timeout:g} s: is one running (embedsql worker)? "
-                'Search with mode="lexical" meanwhile'
+                'Search with mode="lexical" meanwhile, unless the index has a sparse encoder'
             )
     return found
 

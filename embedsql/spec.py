@@ -7,22 +7,25 @@ One frozen ``IndexSpec`` is what DDL, trigger, worker and search derive from; a 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from embedsql.choices import (
+    LOCAL,
+    Backend,
+    LexicalIndex,
+    Storage,
+    check_backend,
+    check_choice,
+    check_name,
+)
 from embedsql.errors import DeclarationError
 from embedsql.key import KeyColumn
-from embedsql.naming import MAX_BYTES, ObjectNames
+from embedsql.naming import ObjectNames
 from embedsql.template import Template
 from embedsql.vectors import Hnsw, Ivfflat, Metric, Quantization, Stored, VectorForm, VectorIndex
 
-LOCAL = "sentence-transformers/"
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-
-Backend = Literal["torch", "openvino", "onnx"]
-Storage = Literal["table", "column"]
-LexicalIndex = Literal["gin", "hnsw"]
 
 
 @dataclass(frozen=True)
@@ -142,11 +145,11 @@ class IndexSpec:
             raise DeclarationError(f"index {self.name!r} names no text column")
         if len(set(self.text)) != len(self.text):
             raise DeclarationError(f"index {self.name!r} names a text column twice")
-        _check_choice("quantization", self.quantization, get_args(Quantization))
-        _check_choice("vector index", self.index, get_args(VectorIndex))
-        _check_choice("metric", self.metric, get_args(Metric))
-        _check_choice("storage", self.storage, get_args(Storage))
-        _check_choice("stored type", self.stored, (None, *get_args(Stored)))
+        check_choice("quantization", self.quantization, get_args(Quantization))
+        check_choice("vector index", self.index, get_args(VectorIndex))
+        check_choice("metric", self.metric, get_args(Metric))
+        check_choice("storage", self.storage, get_args(Storage))
+        check_choice("stored type", self.stored, (None, *get_args(Stored)))
         check_backend(self.backend, self.model)
         self._check_lexical()
         self._check_key_names()
@@ -213,7 +216,7 @@ class IndexSpec:
             raise DeclarationError(
                 f"no sparse encoder goes by {self.sparse_model!r}; a name is {LOCAL}<model>"
             )
-        _check_choice("lexical index", self.lexical_index, get_args(LexicalIndex))
+        check_choice("lexical index", self.lexical_index, get_args(LexicalIndex))
         if self.lexical is None and self.lexical_index != "gin":
             raise DeclarationError(
                 f"lexical_index {self.lexical_index!r} needs a lexical lane: name its text-search "
@@ -246,35 +249,3 @@ class IndexSpec:
         check_name(self.vector_column)
         if self.vector_column in (*self.text, *(column.name for column in self.key)):
             raise DeclarationError(f"the column {self.vector_column!r} is the text's or the key's")
-
-
-def _check_choice(what: str, chosen: Any, choices: Sequence[Any]) -> None:
-    if chosen not in choices:
-        known = ", ".join(str(choice) for choice in choices if choice is not None)
-        raise DeclarationError(f"no such {what}: {chosen!r}; take {known}")
-
-
-def check_backend(backend: str, model: str) -> None:
-    """Refuse a back end that does not exist or cannot run the model.
-
-    Raises:
-        DeclarationError: With what is wrong.
-    """
-    if backend not in get_args(Backend):
-        raise DeclarationError(f"no such back end: {backend!r}; take torch, openvino or onnx")
-    if backend != "torch" and not model.startswith("sentence-transformers/"):
-        raise DeclarationError(f"the back end {backend} runs no model called {model!r}")
-
-
-def check_name(name: str) -> None:
-    """Refuse a name that PostgreSQL would cut, reject or mistake.
-
-    Raises:
-        DeclarationError: With what is wrong.
-    """
-    if not name or "\0" in name:
-        raise DeclarationError("an index needs a name without NUL characters")
-    if any("\ud800" <= character <= "\udfff" for character in name):
-        raise DeclarationError(f"the index name {name!r} is not valid text: a lone surrogate")
-    if len(name.encode()) > MAX_BYTES:
-        raise DeclarationError(f"the index name {name!r} is longer than {MAX_BYTES} bytes")

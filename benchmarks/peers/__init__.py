@@ -98,3 +98,4 @@ def _last_words(output: str) -> str:
 PGQUEUER = Peer("pgqueuer 1.6.0", ("pgqueuer[asyncpg]==1.6.0", "asyncpg==0.32.0"))
 PROCRASTINATE = Peer("procrastinate 3.10.0", ("procrastinate==3.10.0", "psycopg[binary]==3.3.9"))
 PGAI = Peer("pgai 0.12.1", ("pgai[vectorizer-worker]==0.12.1",))
+BM25S = Peer("bm25s 0.3.16", ("bm25s==0.3.16",))

@@ -75,9 +75,12 @@ def replace(
 
 
 def _concerns(one: ApproximateIndex, changed: Collection[str]) -> bool:
-    """Whether an index is another one, when these fields of its declaration are."""
+    """Whether an index is to be made anew, since these fields of its declaration are others.
+
+    Where none of them is what an index is built by, it is for what the database has otherwise.
+    """
     fields = TERM_FIELDS if one.of == "terms" else BUILD_FIELDS - TERM_FIELDS | {"hnsw"}
-    return not changed or not fields.isdisjoint(changed)
+    return BUILD_FIELDS.isdisjoint(changed) or not fields.isdisjoint(changed)
 
 
 def mend_others(

@@ -11,6 +11,7 @@ import typer
 
 from embedsql import schema
 from embedsql.catalog import SourceTable, describe_source
+from embedsql.choices import Backend, LexicalIndex, Storage
 from embedsql.cli.logs import configure_logging
 from embedsql.cli.options import DatabaseUrl, IndexName, PrintSql, conninfo, note
 from embedsql.database import connect
@@ -25,7 +26,7 @@ from embedsql.embedders import EmbedderOptions, Space, load_embedder
 from embedsql.errors import DeclarationError, ProviderError
 from embedsql.installation import install, installed_version
 from embedsql.settings import Settings
-from embedsql.spec import DEFAULT_MODEL, Backend, Chunking, IndexSpec, LexicalIndex, Storage
+from embedsql.spec import DEFAULT_MODEL, Chunking, IndexSpec
 from embedsql.vectors import Hnsw, Ivfflat, Metric, Quantization, Stored, VectorIndex
 
 

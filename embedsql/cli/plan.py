@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from embedsql.catalog import check_text_columns, describe_source
+from embedsql.choices import Backend, LexicalIndex, Storage
 from embedsql.cli.declare import Providers, chunking_of, full_name
 from embedsql.cli.options import DatabaseUrl, Json, conninfo, console, note, print_json
 from embedsql.database import connect
@@ -19,7 +20,7 @@ from embedsql.installation import require_installed
 from embedsql.plan import Plan, Variant, make_plan
 from embedsql.registry import find_index
 from embedsql.settings import Settings
-from embedsql.spec import DEFAULT_MODEL, Backend, IndexSpec, Storage
+from embedsql.spec import DEFAULT_MODEL, IndexSpec
 from embedsql.vectors import Hnsw, Ivfflat, Quantization, Stored, VectorIndex
 
 
@@ -61,6 +62,8 @@ def plan(
     hnsw_m: Annotated[int, typer.Option(help="Links of a node of an HNSW index.")] = Hnsw.m,
     lists: Annotated[int | None, typer.Option(help="Of an IVFFlat index.")] = None,
     lexical: Annotated[str, typer.Option(help="Text-search configuration, or none.")] = "english",
+    lexical_index: Annotated[LexicalIndex, typer.Option(help="As for embedsql add.")] = "gin",
+    sparse_model: Annotated[str | None, typer.Option(help="As for embedsql add.")] = None,
     chunk_tokens: Annotated[int | None, typer.Option(help="Most tokens in a chunk.")] = None,
     chunk_overlap: Annotated[int | None, typer.Option(help="Tokens that neighbours share.")] = None,
     markdown: Annotated[
@@ -111,6 +114,8 @@ def plan(
             hnsw=Hnsw(hnsw_m, max(Hnsw.ef_construction, 2 * hnsw_m)),
             ivfflat=Ivfflat(lists),
             lexical=None if lexical == "none" else lexical,
+            lexical_index=lexical_index,
+            sparse_model=sparse_model,
             chunking=chunking_of(chunk_tokens, chunk_overlap, markdown, whole),
         )
         _say(*_make(connection, spec, dimensions, sample, rows_per_second), as_json)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from embedsql.choices import Backend, LexicalIndex
 from embedsql.cli.declare import model_space
 from embedsql.cli.logs import configure_logging
 from embedsql.cli.options import DatabaseUrl, IndexName, Json, conninfo, note, print_json
@@ -16,7 +17,7 @@ from embedsql.errors import ModelChangeError
 from embedsql.evaluate import JudgedQuery, read_judged_queries
 from embedsql.reembed import Comparison, ModelChange
 from embedsql.settings import Settings
-from embedsql.spec import Backend, Chunking, IndexSpec, LexicalIndex
+from embedsql.spec import Chunking, IndexSpec
 from embedsql.vectors import Quantization, Stored
 from embedsql.worker import WorkerOptions
 

@@ -27,6 +27,7 @@ from embedsql.settings import Settings
 from embedsql.sqlsearch import function_statements
 from embedsql.tune import Tuned, changed_fields, literal
 from embedsql.tune import tune as tune_index
+from embedsql.tune.lexical import EXACT
 
 TARGET_MISSED = 3
 
@@ -116,7 +117,8 @@ def _say(index: str, tuned: Tuned, target: float, saved: bool) -> None:
     if tuned.lexical:
         table = Table("lexical lane", "recall@10", "p50", box=None)
         for lane in tuned.lexical:
-            name = f"lexical_ef_search={lane.ef_search}" + ("" if lane.ef_search else " (exact)")
+            name = f"lexical_ef_search={lane.ef_search}"
+            name += " (exact)" if lane.ef_search == EXACT else ""
             table.add_row(name, f"{lane.recall:.3f}", f"{lane.p50:.1f} ms")
         console.print(table)
     _say_fusion(tuned)

@@ -17,7 +17,8 @@ from embedsql.vector_slots import VectorSlots
 
 TERMS = "embedsql.indexed_terms(terms)::sparsevec(536870912)"
 TERM_OPERATOR_CLASS = "sparsevec_ip_ops"
-TERM_BYTES = 16 + 8 * 60  # of the weights of a chunk of some 60 different words
+# of the weights of a chunk of some 60 different words, of a sparse encoder's terms of one
+TERM_BYTES, LEARNED_BYTES = 16 + 8 * 60, 16 + 8 * 200
 
 _file = partial(sqlfile.statement, __package__)
 
@@ -81,7 +82,7 @@ class ApproximateIndex:
     def entry_bytes(self) -> int:
         """Of one thing that it holds, about."""
         if self.of == "terms":
-            return TERM_BYTES
+            return TERM_BYTES if self.spec.sparse_model is None else LEARNED_BYTES
         return self.spec.vectors.indexed_bytes(self.spec.dimensions)
 
     def called(self, name: str) -> sql.Identifier:

@@ -66,8 +66,9 @@ def examine_vector_indexes(
     connection: psycopg.Connection, index: RegisteredIndex, limits: Limits
 ) -> Iterator[Finding]:
     """Whether searches get the approximate indexes that were declared, and in memory."""
-    rows = count_vectors(connection, index)
-    for one in ddl.wanted_indexes(index.spec, index.names):
+    wanted = ddl.wanted_indexes(index.spec, index.names)
+    rows = count_vectors(connection, index) if wanted else 0
+    for one in wanted:
         yield from _examine(connection, index, one, rows)
 
 
@@ -86,17 +87,17 @@ def _examine(
             yield _invalid(one, rows, name)
         yield from _declared_otherwise(one, found)
         yield from _unfit_lists(index, found, rows)
-        yield from _memory(connection, index, found)
+        yield from _memory(connection, one, found)
     yield from _build_memory(connection, one, rows)
 
 
 def _missing(one: ApproximateIndex, rows: int) -> Finding:
     small = rows < FEW_VECTORS
-    costs = (
-        f"every search reads all {rows} vectors"
-        if one.of == "vectors"
-        else "a search for common words reads every passage that has one"
-    )
+    costs = f"every search reads all {rows} vectors"
+    if one.of == "terms":
+        costs = "a search for common words reads every passage that has one"
+        if one.spec.sparse_model is not None:
+            costs = "every lexical search reads all passages"
     return Finding(
         "note" if small else "warning",
         f"the {one.method} index on the {one.of} is not there: {costs} (a worker of the tables' "
@@ -145,7 +146,7 @@ def _declared_otherwise(one: ApproximateIndex, found: _Found) -> Iterator[Findin
         listed = ", ".join(f"{what} {there[what]} instead of {expected[what]}" for what in wrong)
         yield Finding(
             "warning",
-            f"the approximate index is not as declared: {listed}"
+            f"the approximate index on the {one.of} is not as declared: {listed}"
             + ("" if usable else "; searches cannot use it"),
             command("reindex", spec.name),
             spec.name,
@@ -178,7 +179,7 @@ def _unfit_lists(index: RegisteredIndex, found: _Found, rows: int) -> Iterator[F
 
 
 def _memory(
-    connection: psycopg.Connection, index: RegisteredIndex, found: _Found
+    connection: psycopg.Connection, one: ApproximateIndex, found: _Found
 ) -> Iterator[Finding]:
     row = connection.execute(_MEMORY).fetchone()
     assert row is not None
@@ -189,7 +190,8 @@ def _memory(
     room = math.ceil(found.size * 1.25 / 2**20)
     yield Finding(
         "warning" if beyond else "note",
-        f"the approximate index is {megabytes(found.size)}, and shared_buffers {megabytes(shared)}"
+        f"the approximate index on the {one.of} is {megabytes(found.size)}, and shared_buffers "
+        f"{megabytes(shared)}"
         + (
             f", effective_cache_size {megabytes(cache)}: searches wait for the disk"
             if beyond
@@ -197,7 +199,7 @@ def _memory(
         )
         + "; more memory (and a restart), or a smaller form (embedsql plan compares them)",
         f"ALTER SYSTEM SET shared_buffers = '{room}MB';",
-        index.spec.name,
+        one.spec.name,
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from embedsql.choices import Backend, check_backend
 from embedsql.embedders.base import Embedder, Space, check_vectors
 from embedsql.embedders.sparse import SparseTerms, WithTerms
 from embedsql.errors import ConfigurationError, UnknownModelError
-from embedsql.spec import Backend, IndexSpec, check_backend
+from embedsql.spec import IndexSpec
 
 __all__ = ["Embedder", "EmbedderOptions", "Space", "check_vectors", "load_embedder", "options_of"]
 

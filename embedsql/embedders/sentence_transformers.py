@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from embedsql.choices import Backend
 from embedsql.embedders.backends import compiler_of, run_compiled
 from embedsql.embedders.base import Space, Vectors, normalized
 from embedsql.embedders.fingerprint import fingerprint, precision
 from embedsql.embedders.loading import load_local, set_threads, weights_of
 from embedsql.embedders.tokenizer import tokenizer_of
 from embedsql.errors import ConfigurationError
-from embedsql.spec import Backend
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

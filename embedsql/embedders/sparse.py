@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from embedsql.choices import LOCAL
 from embedsql.embedders.base import Embedder, Vectors
 from embedsql.embedders.fingerprint import fingerprint
-from embedsql.embedders.loading import PREFIX, load_local, set_threads, weights_of
+from embedsql.embedders.loading import load_local, set_threads, weights_of
 from embedsql.errors import BadVectorsError, UnknownModelError
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ class SparseTerms:
     """
 
     def __init__(self, model: str, *, threads: int | None = None) -> None:
-        if not model.startswith(PREFIX):
+        if not model.startswith(LOCAL):
             raise UnknownModelError(
-                f"no sparse encoder goes by {model!r}; a name is {PREFIX}<model>"
+                f"no sparse encoder goes by {model!r}; a name is {LOCAL}<model>"
             )
         self._model = load_local(model, "SparseEncoder")
         if _is_dense(model):

@@ -83,7 +83,7 @@ def _ranking(
             {"dense_rank": dense.rank},
         )
         return
-    is_asked = target.lexical_index == "hnsw"
+    is_asked = target.lexical_index == "hnsw" and query.tuning.lexical_ef_search != 0
     if is_asked and lexical is not None and lexical.rank is not None and lexical.rank <= depth:
         yield Reason(
             "not_found_by_index",

@@ -102,6 +102,7 @@ CREATE FUNCTION embedsql.bm25_question(index_name text, config regconfig, words 
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     chunks text;
+    learned boolean;
     question record;
     total double precision;
     lexemes text[];
@@ -109,10 +110,13 @@ DECLARE
     frequencies double precision[];
     counted bigint[];
 BEGIN
-    SELECT i.chunk_table INTO chunks FROM embedsql.semantic_index AS i
+    SELECT i.chunk_table, jsonb_exists(i.space::jsonb, 'sparse') INTO chunks, learned FROM embedsql.semantic_index AS i
     WHERE i.name = index_name AND CASE WHEN pinned IS NULL THEN i.state = 'serving' ELSE i.generation = pinned END;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no semantic index named "%"', index_name USING ERRCODE = 'ES001';
+    ELSIF learned THEN
+        RAISE EXCEPTION 'the words of "%" are weighed by a sparse encoder, not by BM25', index_name
+            USING ERRCODE = 'ES002', HINT = 'Search with the declaration that it has now.';
     END IF;
     question := embedsql.read_question(index_name, config, words, pinned);
     required := question.required;

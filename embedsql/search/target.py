@@ -28,10 +28,11 @@ from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.selectable import FromClause, TableValuedAlias
 from sqlalchemy.types import NullType
 
+from embedsql.choices import LexicalIndex
 from embedsql.errors import QueryError
 from embedsql.naming import key_columns
 from embedsql.search.bound import BoundQuery
-from embedsql.spec import IndexSpec, LexicalIndex
+from embedsql.spec import IndexSpec
 from embedsql.tables import Source, chunk_table, source_of
 from embedsql.vectors import VectorForm
 

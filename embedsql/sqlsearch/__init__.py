@@ -30,6 +30,14 @@ ARGUMENTS = ("query", "k", "mode", "vector", "wait_ms")
 # how a value of a hit comes out of the function
 _TYPES = {float: "double precision", int: "int", bool: "boolean"}
 
+_NOTHING = sql.SQL("BEGIN RETURN; END").format()
+# whether a mode that was served is all that was asked for; an empty text asks for no words
+_ASKED_FOR: dict[Mode, str] = {
+    "hybrid": "true",
+    "dense": r"($3 = 'dense' OR $1 IS NULL OR $1 !~ '\S')",
+    "lexical": "$3 = 'lexical'",
+}
+
 _file = partial(sqlfile.statement, __name__)
 _script = partial(sqlfile.script, __name__)
 
@@ -62,9 +70,11 @@ def drop_function_statements(spec: IndexSpec) -> list[str]:
 
 
 def _pending(slots: Slots) -> list[sql.Composed]:
-    if not slots.spec.finds_pending:  # the generation before may have had words
+    if slots.spec.lexical is None:  # the generation before may have had words
         return _script("drop_pending.sql", pending=slots.pending)
-    body = _file("pending_body.sql", **pending_fill(slots))
+    # of a sparse encoder it finds nothing, and is there for who searches by the declaration before
+    finds = slots.spec.finds_pending
+    body = _file("pending_body.sql", **pending_fill(slots)) if finds else _NOTHING
     return _script(
         "pending.sql",
         pending=slots.pending,
@@ -131,7 +141,7 @@ def _branch(
     cast[len(key) + template.hit.index("strategy")] = strategy
     # as Python says it; and a hybrid search for words only is not all that was asked for
     complete = sql.SQL("(count(*) OVER () = $2 OR {} <> 'ann') AND {}").format(
-        strategy, sqlfile.raw("$3 = 'lexical'" if mode == "lexical" else "true")
+        strategy, sqlfile.raw(_ASKED_FOR[mode])
     )
     return _file(
         "branch.sql",

@@ -21,7 +21,9 @@ from embedsql.tune.probes import K, sampling
 from embedsql.vector_index import count_vectors
 
 EXACT = 0
-LISTS = (EXACT, 40, 100, 200, 400, 1000)
+USUAL = None
+LISTS = (EXACT, USUAL, 40, 100, 200, 400, 1000)
+_CLEARLY = 0.8  # of the time that the usual setting takes: less is no mere noise
 _ROUNDING = 1e-5  # of float32 scores, so that rows as good as the tenth count as it
 
 
@@ -29,7 +31,7 @@ _ROUNDING = 1e-5  # of float32 scores, so that rows as good as the tenth count a
 class LexicalRecall:
     """One ``lexical_ef_search``: mean recall@10, and median latency in milliseconds."""
 
-    ef_search: int
+    ef_search: int | None
     recalls: list[float] = field(default_factory=list)
     milliseconds: list[float] = field(default_factory=list)
 
@@ -86,13 +88,19 @@ def measure_lexical(
 
 
 def cheapest(measured: Sequence[LexicalRecall], target: float) -> int | None:
-    """The fastest that reaches the target; exact search always does.
+    """The usual setting if it reaches the target, unless another that does is clearly faster.
 
     Returns:
-        A ``lexical_ef_search``; ``None``: nothing was measured.
+        A ``lexical_ef_search``; ``None``: the usual one, or nothing was measured.
     """
-    good = [one for one in measured if one.recall >= target]
-    return min(good, key=lambda one: one.p50).ef_search if good else None
+    good = [one for one in measured if one.recalls and one.recall >= target]
+    if not good:
+        return USUAL
+    fastest = min(good, key=lambda one: one.p50)
+    usual = next((one for one in good if one.ef_search is USUAL), None)
+    if usual is not None and fastest.p50 > _CLEARLY * usual.p50:
+        return USUAL
+    return fastest.ef_search
 
 
 def _recall(found: Sequence[float], exact: Sequence[float]) -> float:

@@ -197,6 +197,8 @@ def test_sql_and_web_processes_get_the_terms_from_a_worker(
         statement = "SELECT * FROM article_search('amber', 5, 'hybrid', %s::vector, 0)"
         assert len(connection.execute(statement, [str(vector)]).fetchall()) == 5
         assert "searched by meaning only" in notices[-1]
+        told = connection.execute(statement.replace("*", "bool_or(complete)"), [str(vector)])
+        assert told.fetchone() == (False,)
 
 
 def test_a_row_is_explained(filled: SemanticIndex, alchemy: Engine) -> None:
@@ -249,8 +251,10 @@ def test_rows_that_wait_are_found_when_they_are_encoded(
     assert found(sqlalchemy_engine, index, "amber") == []
     drain(database)
     assert [id_ for id_, _ in found(sqlalchemy_engine, index, "amber")] == [1]
-    pending = "SELECT count(*) FROM pg_proc WHERE proname = 'article_search_pending'"
-    assert connection.execute(pending).fetchone() == (0,)
+    # who searches by the declaration of BM25 is told, in either lane
+    for mode in ("lexical", "hybrid"):
+        with pytest.raises(DBAPIError, match=r"weighed by a sparse encoder|in another space"):
+            found(sqlalchemy_engine, declared(None), "amber", mode=mode)
 
 
 def test_an_index_changes_from_bm25_to_an_encoder(

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedsql import Chunking, DeclarationError, Hnsw, IndexSpec, Ivfflat, KeyColumn
+from embedsql.choices import check_name
 from embedsql.key import key_from_types
-from embedsql.spec import DEFAULT_MODEL, check_name
+from embedsql.spec import DEFAULT_MODEL
 
 KEY = (KeyColumn("id", "bigint"),)
 

@@ -1,0 +1,52 @@
+"""What a declaration may choose, and refusals of what it may not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+from embedsql.errors import DeclarationError
+from embedsql.naming import MAX_BYTES
+
+LOCAL = "sentence-transformers/"  # how models that run here are called
+
+Backend = Literal["torch", "openvino", "onnx"]
+Storage = Literal["table", "column"]
+LexicalIndex = Literal["gin", "hnsw"]
+
+
+def check_choice(what: str, chosen: Any, choices: Sequence[Any]) -> None:
+    """Refuse what is none of some choices, of which ``None`` is not told.
+
+    Raises:
+        DeclarationError: With those that there are.
+    """
+    if chosen not in choices:
+        known = ", ".join(str(choice) for choice in choices if choice is not None)
+        raise DeclarationError(f"no such {what}: {chosen!r}; take {known}")
+
+
+def check_backend(backend: str, model: str) -> None:
+    """Refuse a back end that does not exist or cannot run the model.
+
+    Raises:
+        DeclarationError: With what is wrong.
+    """
+    if backend not in get_args(Backend):
+        raise DeclarationError(f"no such back end: {backend!r}; take torch, openvino or onnx")
+    if backend != "torch" and not model.startswith("sentence-transformers/"):
+        raise DeclarationError(f"the back end {backend} runs no model called {model!r}")
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that PostgreSQL would cut, reject or mistake.
+
+    Raises:
+        DeclarationError: With what is wrong.
+    """
+    if not name or "\0" in name:
+        raise DeclarationError("an index needs a name without NUL characters")
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise DeclarationError(f"the index name {name!r} is not valid text: a lone surrogate")
+    if len(name.encode()) > MAX_BYTES:
+        raise DeclarationError(f"the index name {name!r} is longer than {MAX_BYTES} bytes")
