@@ -8,8 +8,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
+
+from embedsql.catalog import describe_source
+from embedsql.declare import create_index
+from embedsql.spec import IndexSpec
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,25 @@ class Collection:
                 copy.write_row(document)
                 count += 1
         return count
+
+    def index(self, connection: psycopg.Connection, name: str, **options: Any) -> None:
+        """Declare an index on the table that ``load`` made; its rows wait to be embedded.
+
+        Args:
+            connection: In autocommit mode.
+            name: Of the index.
+            options: Of the declaration.
+        """
+        source = describe_source(connection, self.name)
+        spec = IndexSpec(
+            name=name,
+            table=source.name,
+            schema=source.schema,
+            key=source.key,
+            text=("title", "body"),
+            **({"dimensions": 384} | options),
+        )
+        create_index(connection, spec, source)
 
 
 def find_collections(*names: str) -> list[Collection]:

@@ -16,12 +16,9 @@ from benchmarks.collections import Collection, find_collections
 from benchmarks.peers import BM25S, PeerAbsentError
 from benchmarks.report import write_report
 from benchmarks.stage import temporary_server
-from embedsql.catalog import describe_source
 from embedsql.database import connect
-from embedsql.declare import create_index
 from embedsql.evaluate import DEPTH, JudgedQuery, evaluate, read_judged_queries
 from embedsql.registered import RegisteredSearch
-from embedsql.spec import IndexSpec
 from embedsql.worker import Worker, WorkerOptions
 
 COLLECTIONS = ("cranfield", "scifact", "stackfaq", "cosqa", "debpkg")
@@ -58,18 +55,7 @@ def _searcher(info: str, collection: Collection) -> Any:
     name = f"{collection.name}_search"
     with connect(info) as connection:
         collection.load(connection)
-        source = describe_source(connection, collection.name)
-        spec = IndexSpec(
-            name=name,
-            table=source.name,
-            schema=source.schema,
-            key=source.key,
-            text=("title", "body"),
-            model="hash:64",
-            dimensions=64,
-            index="none",
-        )
-        create_index(connection, spec, source)
+        collection.index(connection, name, model="hash:64", dimensions=64, index="none")
         Worker(info, WorkerOptions(drain=True, batch_size=2000)).run()
         connection.execute("VACUUM ANALYZE")
     searcher = RegisteredSearch(info, name)

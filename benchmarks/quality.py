@@ -16,16 +16,14 @@ import numpy as np
 
 from benchmarks.collections import Collection, find_collections
 from benchmarks.report import write_report
-from embedsql.catalog import describe_source
 from embedsql.database import connect, conninfo
-from embedsql.declare import create_index
 from embedsql.embedded import EmbeddedServer
 from embedsql.embedders import load_embedder
 from embedsql.evaluate import DEPTH, Evaluation, JudgedQuery, evaluate, read_judged_queries
 from embedsql.installation import install
 from embedsql.registered import RegisteredSearch
 from embedsql.search import Mode
-from embedsql.spec import DEFAULT_MODEL, Chunking, IndexSpec
+from embedsql.spec import DEFAULT_MODEL, Chunking
 from embedsql.worker import Worker, WorkerOptions
 
 MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
@@ -54,18 +52,8 @@ def judge_collection(info: str, collection: Collection) -> dict[str, Any]:
     with connect(info) as connection:
         install(connection)
         collection.load(connection)
-        source = describe_source(connection, collection.name)
         for name, chunking in (("whole", None), ("chunked", Chunking())):
-            spec = IndexSpec(
-                name=f"{collection.name}_{name}",
-                table=source.name,
-                schema=source.schema,
-                key=source.key,
-                text=("title", "body"),
-                dimensions=384,
-                chunking=chunking,
-            )
-            create_index(connection, spec, source)
+            collection.index(connection, f"{collection.name}_{name}", chunking=chunking)
     Worker(info, WorkerOptions(drain=True)).run()
     alone = model_alone(collection, queries)
     figures: dict[str, Any] = {"model alone": alone.to_json()}

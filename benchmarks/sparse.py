@@ -15,13 +15,10 @@ from typing import Any
 from benchmarks.collections import Collection, find_collections
 from benchmarks.report import write_report
 from benchmarks.stage import temporary_server
-from embedsql.catalog import describe_source
 from embedsql.database import connect
-from embedsql.declare import create_index
 from embedsql.evaluate import DEPTH, JudgedQuery, evaluate, read_judged_queries
 from embedsql.registered import RegisteredSearch
 from embedsql.search import Mode, SearchTuning
-from embedsql.spec import IndexSpec
 from embedsql.worker import Worker, WorkerOptions
 
 SPLADE = "sentence-transformers/splade-tiny"
@@ -50,18 +47,8 @@ def judge(info: str, collection: Collection) -> dict[str, float]:
     queries = random.Random(5).sample(queries, min(QUESTIONS, len(queries)))
     with connect(info) as connection:
         collection.load(connection)
-        source = describe_source(connection, collection.name)
         for lane, model in LANES.items():
-            spec = IndexSpec(
-                name=f"{collection.name}_{lane}",
-                table=source.name,
-                schema=source.schema,
-                key=source.key,
-                text=("title", "body"),
-                dimensions=384,
-                sparse_model=model,
-            )
-            create_index(connection, spec, source)
+            collection.index(connection, f"{collection.name}_{lane}", sparse_model=model)
     Worker(info, WorkerOptions(drain=True)).run()
     figures: dict[str, float] = {}
     for lane in LANES:

@@ -418,6 +418,9 @@ def test_a_worker_in_the_middle_of_a_batch_and_a_finish_wait_for_each_other_in_o
             worker.execute("SET LOCAL lock_timeout = '5s'")
             worker.execute(touch.format("chunk_1").encode())  # and then what it writes
         finished.result()
+    change._connection.execute("SELECT pg_stat_force_next_flush()")
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    assert connection.execute(deadlocks).fetchone() == (0,)  # one would be tried again, unseen
     assert find_index(connection, NAME).generation == 2
     tables = "SELECT count(*) FROM pg_tables WHERE tablename = 'article_search_chunk_1'"
     assert connection.execute(tables).fetchone() == (0,)
