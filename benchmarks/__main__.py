@@ -1,4 +1,4 @@
-"""Run every benchmark: ``python -m benchmarks``; one alone: ``python -m benchmarks.quality``."""
+"""Run every benchmark: ``python -m benchmarks``; some: ``python -m benchmarks quality wal``."""
 
 from __future__ import annotations
 
@@ -35,9 +35,13 @@ BENCHMARKS = (
 
 def main() -> int:
     """Run them one after the other, each in a process of its own."""
+    asked = sys.argv[1:] or BENCHMARKS
+    if unknown := [name for name in asked if name not in BENCHMARKS]:
+        print(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
+        return 2
     failed = [
         name
-        for name in BENCHMARKS
+        for name in asked
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode
     ]
     if failed:
