@@ -6,6 +6,7 @@ It is compiled from the same ``search_statement`` that Python runs, so both rank
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Integer, Text, func, literal_column
@@ -37,6 +38,7 @@ class Template:
     hit: tuple[str, ...]
 
 
+@lru_cache(maxsize=32)  # making one takes some 30 ms, and comparing a schema makes them all
 def search_template(
     spec: IndexSpec, mode: Mode, tuning: SearchTuning, *, operators: bool = False
 ) -> Template:
