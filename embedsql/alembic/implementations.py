@@ -30,6 +30,7 @@ from embedsql.alembic.operations import (
 from embedsql.alembic.running import is_offline, run
 from embedsql.ddl.triggers import EVENTS, trigger_names
 from embedsql.errors import DeclarationError, IndexNotFoundError, SchemaVersionError
+from embedsql.grants import policy_statements
 from embedsql.naming import ObjectNames
 from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
@@ -98,9 +99,7 @@ def change(operations: Operations, operation: ChangeSemanticIndexOp) -> None:
     """See ``op.change_semantic_index``."""
     before, after = operation.spec_before, operation.spec
     if needs_new_vectors(before, after):
-        partitioned = _check_source(operations, operation)
-        create_new = declare.create_statements(after, partitioned=partitioned)
-        run(operations, [*declare.drop_statements(before), *create_new])
+        run(operations, _made_instead(operations, operation))
         return
     names = _names(operations, after)
     statements = _in_place(operations, operation, names)
@@ -145,6 +144,22 @@ def suspend(operations: Operations, operation: SemanticIndexOp) -> None:
 def resume(operations: Operations, operation: SemanticIndexOp) -> None:
     """See ``op.resume_semantic_index``."""
     run(operations, _made_anew(operations, operation))
+
+
+def _made_instead(operations: Operations, operation: ChangeSemanticIndexOp) -> list[str]:
+    """Drop the index and make the new one; roles may do with it what they might before."""
+    before, after = operation.spec_before, operation.spec
+    partitioned = _check_source(operations, operation)
+    generation = None
+    if not is_offline(operations):
+        generation = registered_generation(operations.get_bind(), before.name)
+    return ddl.made_instead_statements(
+        declare.drop_statements(before),
+        declare.create_statements(after, partitioned=partitioned),
+        before=Slots(before, ObjectNames(before.name, generation or 1)),
+        after=Slots(after),
+        policies=policy_statements(after),
+    )
 
 
 def _in_place(

@@ -7,7 +7,7 @@ connection all run the same ones. The texts stand in the ``.sql`` files of this 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from psycopg import sql
@@ -19,6 +19,8 @@ from embedsql.ddl.serving import (
     copy_grants_statements,
     drop_serving_statements,
     drop_views,
+    grant_again,
+    keep_grants,
     serving_statements,
     take_over_statements,
 )
@@ -45,6 +47,7 @@ __all__ = [
     "drop_trigger_statements",
     "drop_views_statements",
     "guard_statements",
+    "made_instead_statements",
     "next_generation_statements",
     "require_ready_statement",
     "switch_statements",
@@ -99,6 +102,27 @@ def next_generation_statements(
     statements += copy_grants_statements(slots, like)
     # the triggers last: their lock keeps the source's writers waiting until the commit
     return _texts(statements + trigger_statements(slots, partitioned=partitioned))
+
+
+def made_instead_statements(
+    dropped: Sequence[str],
+    created: Sequence[str],
+    *,
+    before: Slots,
+    after: Slots,
+    policies: Sequence[str],
+) -> list[str]:
+    """The statements that drop an index and make another, with the same privileges on its objects.
+
+    Args:
+        dropped: The statements that drop it.
+        created: Those that make the other.
+        before: The objects that go.
+        after: Those that come.
+        policies: What hides rows of these; run where rows of those were hidden.
+    """
+    kept, given = _texts(keep_grants(before)), _texts(grant_again(after, policies))
+    return [*kept, *dropped, *created, *given]
 
 
 def switch_statements(spec: IndexSpec, names: ObjectNames, *, in_place: bool) -> list[str]:

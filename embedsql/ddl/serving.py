@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from psycopg import sql
@@ -50,6 +51,32 @@ def copy_grants_statements(slots: Slots, like: ObjectNames) -> list[sql.Composed
         fill[f"model_{kind}"] = _text(sqlfile.kit(getattr(like, kind)))
         fill[f"{kind}_text"] = _text(getattr(slots, kind))
     return _script("copy_grants.sql", **fill)
+
+
+def keep_grants(slots: Slots) -> list[sql.Composed]:
+    """Keep the privileges on an index's objects, which the same session is about to drop."""
+    return _script("keep_grants.sql", **_granted(slots))
+
+
+def grant_again(slots: Slots, policies: Sequence[str]) -> list[sql.Composed]:
+    """Give the privileges that were kept on the objects that were made instead.
+
+    Args:
+        slots: Those objects.
+        policies: What hides rows of them; run first, where rows of the old ones were hidden.
+    """
+    hiding = sqlfile.comma(map(sqlfile.literal, policies))
+    return _script("grant_again.sql", **_granted(slots), policies=hiding)
+
+
+def _granted(slots: Slots) -> dict[str, sql.Composable]:
+    own = (slots.log, slots.batch, slots.row, slots.chunk, slots.chunk_view)
+    relations = (*own, slots.serving_view, slots.index_view)
+    # the function is named as the view
+    return {
+        "relations": sqlfile.comma(map(_text, relations)),
+        "search_function": _text(slots.index_view),
+    }
 
 
 def _views(slots: Slots) -> dict[str, sql.Composable]:

@@ -67,6 +67,52 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Before a revision drops an index to make it anew: a temporary table takes what roles may do with it.
+CREATE FUNCTION embedsql.keep_grants(relations text[], search_function text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
+BEGIN
+    DROP TABLE IF EXISTS pg_temp.embedsql_kept;  -- of a revision that failed where none is a transaction
+    CREATE TEMPORARY TABLE embedsql_kept AS
+    SELECT r.place, t.attname, c.relrowsecurity AS hidden, a.privilege_type, a.is_grantable,
+           CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS grantee
+    FROM unnest(relations) WITH ORDINALITY AS r (name, place)
+    JOIN pg_class AS c ON c.oid = to_regclass(r.name),
+    LATERAL (SELECT NULL::name AS attname, c.relacl AS acl
+             UNION ALL SELECT attname, attacl FROM pg_attribute WHERE attrelid = c.oid) AS t,
+    aclexplode(t.acl) AS a
+    WHERE a.grantee <> c.relowner
+    UNION ALL SELECT NULL, NULL, false, a.privilege_type, a.is_grantable,
+           CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
+    FROM pg_proc AS p, aclexplode(p.proacl) AS a
+    WHERE p.oid = to_regproc(search_function) AND a.grantee <> p.proowner;
+END $$;
+
+-- After it: these stand in the places of those. Where rows of those were hidden, the policies come first.
+CREATE FUNCTION embedsql.grant_again(relations text[], search_function text, policies text[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    policy text;
+    kept record;
+BEGIN
+    IF EXISTS (SELECT FROM embedsql_kept WHERE hidden) THEN
+        FOREACH policy IN ARRAY policies LOOP
+            EXECUTE policy;
+        END LOOP;
+    END IF;
+    FOR kept IN
+        SELECT * FROM embedsql_kept AS k
+        WHERE k.attname IS NULL OR EXISTS (SELECT FROM pg_attribute AS t
+            WHERE t.attrelid = relations[k.place]::regclass AND t.attname = k.attname AND NOT t.attisdropped)
+    LOOP
+        EXECUTE format('GRANT %s%s ON %s TO %s%s', kept.privilege_type,
+            CASE WHEN kept.attname IS NULL THEN '' ELSE format(' (%I)', kept.attname) END,
+            CASE WHEN kept.place IS NULL THEN format('FUNCTION %s', search_function::regproc)
+                 ELSE relations[kept.place] END,
+            kept.grantee, CASE WHEN kept.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END);
+    END LOOP;
+    DROP TABLE embedsql_kept;
+END $$;
+
 -- Removes a generation and all it made; the views that serve searches must not be its own.
 CREATE FUNCTION embedsql.drop_generation(generation_id int) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$

@@ -44,6 +44,7 @@ def part(tmp_path: Path) -> Collection:
     return folder
 
 
+@pytest.mark.exhaustive
 @pytest.mark.model
 @pytest.mark.judged
 def test_dense_search_is_as_good_as_the_model_alone(

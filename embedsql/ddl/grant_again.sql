@@ -1,0 +1,1 @@
+SELECT embedsql.grant_again(ARRAY[{relations}], {search_function}, ARRAY[{policies}]);

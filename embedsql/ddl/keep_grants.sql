@@ -1,0 +1,1 @@
+SELECT embedsql.keep_grants(ARRAY[{relations}], {search_function});
