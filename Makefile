@@ -15,11 +15,11 @@ demo: $(STAMP)
 	$(BIN)/python -m examples.demo
 
 test: $(STAMP)  # three processes for two cores: tests wait for servers, too
-	$(BIN)/python -m pytest --numprocesses 3 -m "not exhaustive"
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m "not exhaustive"
 
 # the further cases of the matrices that test takes a few of
 test-more: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 3 -m exhaustive
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m exhaustive
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

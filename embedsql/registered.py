@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -27,6 +27,10 @@ from embedsql.search.target import Target, registered_target
 from embedsql.search.words import meant_text
 
 Where = str | Sequence[str] | None
+
+# what searches meet in a switch: vectors of another space, a generation that serves no more
+SWITCHED = frozenset({"ES002", "40001"})
+MOST_SWITCHES = 3  # in one search
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class RegisteredSearch:
         budget: float | None = None,
         blend: float | None = None,
     ) -> Found:
-        """Run one search; once more where the index was switched to another generation meanwhile.
+        """Run one search; again where the index was switched to another generation meanwhile.
 
         Args:
             query: What is looked for; a dense search with a vector does without.
@@ -121,12 +125,7 @@ class RegisteredSearch:
         options = rerank_search(limit, rerank, top, {})
         shaping = Shaping(neighbours=options.get("neighbours"))
         asked = partial(self._query, query, mode, options["limit"], where, shaping, vector, tuning)
-        try:
-            rows = self._rows(asked())
-        except DBAPIError:
-            if not self._was_switched():
-                raise
-            rows = self._rows(asked())
+        rows = self._rows_of_one_generation(asked)
         ordered = reranked_rows(
             query or "", rows, limit, rerank, top=top, budget=budget, blend=blend
         )
@@ -212,6 +211,18 @@ class RegisteredSearch:
         for made in ("embedder", "_query_vectors", "_target"):
             self.__dict__.pop(made, None)
         return True
+
+    def _rows_of_one_generation(self, asked: Callable[[], Query]) -> Sequence[Any]:
+        switches = 0
+        while True:
+            try:
+                return self._rows(asked())
+            except DBAPIError as error:
+                # switched there and back, it is the one that was asked, and yet that failed
+                passing = getattr(error.orig, "sqlstate", None) in SWITCHED
+                switches += 1
+                if not (self._was_switched() or passing) or switches > MOST_SWITCHES:
+                    raise
 
     def _rows(self, asked: Query) -> Sequence[Any]:
         with self._session.begin():

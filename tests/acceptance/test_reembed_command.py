@@ -54,6 +54,7 @@ def test_one_command_changes_the_model_and_another_takes_it_back(embedsql: Embed
 
 
 @pytest.mark.usefixtures("article")
+@pytest.mark.exhaustive
 def test_a_change_may_stop_before_the_switch(embedsql: Embedsql) -> None:
     waiting = change(embedsql, "--model", "hash:96", "--no-switch")
 

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from embedsql import QueryError, SearchTuning, SemanticIndex, TextRejectedError
+from embedsql.embedders.hashing import HashEmbedder
 from embedsql.explain import Explanation, Reason, RowExplanation
 from embedsql.grants import grant_statements
 from embedsql.reembed import ModelChange
@@ -441,7 +442,12 @@ def test_a_near_row_that_the_approximate_index_did_not_find_is_said_to_be_near(
     text = "amber cedar ember grove"
 
     codes = {}
-    for key in range(1, 301):
+    connection.execute("SET enable_indexscan = off")
+    near = connection.execute(
+        "SELECT id FROM article_search ORDER BY embedding <=> %s::vector LIMIT 30",
+        [str(HashEmbedder("hash:64").embed_queries([text])[0].tolist())],
+    )
+    for (key,) in near.fetchall():
         row = index.explain(session, text, key=key, **options).row
         assert row is not None
         assert row.dense is not None

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from embedsql.database import connect, conninfo
 from embedsql.embedded.account import server_account
@@ -13,6 +14,8 @@ from embedsql.embedded.binaries import binary_folder
 from embedsql.installation import install
 from tests.factories import add_index, create_article_table, drain, verify_all
 from tests.servers import as_server_account, own_server, run_program
+
+pytestmark = pytest.mark.exhaustive  # servers of their own, and twenty indexes
 
 KEY_TYPES = (
     "smallint, integer, bigint, oid, uuid, text, varchar(9), char(3), numeric(9,2), boolean, date, "

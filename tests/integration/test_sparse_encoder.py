@@ -257,6 +257,7 @@ def test_rows_that_wait_are_found_when_they_are_encoded(
             found(sqlalchemy_engine, declared(None), "amber", mode=mode)
 
 
+@pytest.mark.exhaustive
 def test_an_index_changes_from_bm25_to_an_encoder(
     connection: psycopg.Connection, database: str, model: str, sqlalchemy_engine: Engine
 ) -> None:

@@ -28,6 +28,7 @@ from embedsql.registry import find_index
 from embedsql.search.query import vector_text
 from embedsql.search.words import meant_text
 from embedsql.sqlsearch import drop_function_statements, function_statements
+from tests.everyday import cases
 from tests.factories import add_index, create_article_table, drain
 
 EMBEDDER = HashEmbedder("hash:64")
@@ -84,23 +85,30 @@ def notices(connection: psycopg.Connection) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("options", "k"),
-    [
-        ({}, 1),
+    "asked",
+    cases(
+        [
+            ({}, 1),
+            ({}, 10),
+            ({}, 150),
+            ({}, 1000),
+            ({"quantization": "halfvec"}, 10),
+            ({"quantization": "bit"}, 10),
+            ({"quantization": "int8"}, 10),
+            ({"index_dimensions": 32}, 10),
+            ({"index": "ivfflat", "metric": "inner_product"}, 10),
+            ({"storage": "column", "chunking": None}, 10),
+        ],
         ({}, 10),
-        ({}, 150),
         ({}, 1000),
-        ({"quantization": "halfvec"}, 10),
-        ({"quantization": "bit"}, 10),
         ({"quantization": "int8"}, 10),
-        ({"index_dimensions": 32}, 10),
         ({"index": "ivfflat", "metric": "inner_product"}, 10),
-        ({"storage": "column", "chunking": None}, 10),
-    ],
+    ),
 )
 def test_sql_and_python_give_the_same_rows_in_the_same_order(
-    connection: psycopg.Connection, database: str, options: dict[str, Any], k: int
+    connection: psycopg.Connection, database: str, asked: tuple[dict[str, Any], int]
 ) -> None:
+    options, k = asked
     create_article_table(connection)
     add_index(connection, **options)
     fill(connection)

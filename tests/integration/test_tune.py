@@ -92,6 +92,7 @@ def test_few_lists_find_less_and_all_lists_find_everything(tuned_index: Any) -> 
     assert tuned_index.again(0.5).proposal.probes < found.proposal.probes
 
 
+@pytest.mark.exhaustive
 def test_bits_need_more_candidates(tuned_index: Any) -> None:
     found = tuned_index(0.8, quantization="bit")
     best: dict[int, Measured] = {}

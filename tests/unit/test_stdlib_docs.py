@@ -34,7 +34,7 @@ def test_there_are_about_two_thousand(docs: Mapping[str, StdlibDoc]) -> None:
 
 
 def test_names_are_unique_and_the_order_is_always_the_same(docs: Mapping[str, StdlibDoc]) -> None:
-    assert [doc.name for doc in read_stdlib_docs()] == list(docs)
+    assert [doc.name for doc in read_stdlib_docs(limit=300)] == list(docs)[:300]
 
 
 def test_a_function_has_its_signature_and_its_documentation(docs: Mapping[str, StdlibDoc]) -> None:
