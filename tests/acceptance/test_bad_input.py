@@ -28,9 +28,8 @@ def refused(embedsql: Embedsql, *arguments: str) -> str:
     return result.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
+def test_bad_arguments_are_refused(article: Embedsql, connection: psycopg.Connection) -> None:
+    for arguments, said in [
         (("add", "nosuch", "--text", "body"), "no table 'nosuch'"),
         (("add", "article", "--text", "nope"), "no column 'nope'; it has id, tenant_id"),
         ((*ADD[:-1], "wrong"), "no embedder goes by 'wrong'"),
@@ -44,12 +43,8 @@ def refused(embedsql: Embedsql, *arguments: str) -> str:
         ((*ADD, "--template", "about"), "must say {chunk} once"),
         (("drop", "nosuch"), "no semantic index 'nosuch'"),
         (("search", "nosuch", "x"), "no semantic index 'nosuch'"),
-    ],
-)
-def test_bad_argument_is_refused(
-    article: Embedsql, connection: psycopg.Connection, arguments: tuple[str, ...], said: str
-) -> None:
-    assert said in refused(article, *arguments)
+    ]:
+        assert said in refused(article, *arguments)
     left = connection.execute(
         "SELECT (SELECT count(*) FROM embedsql.semantic_index), "
         "(SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal)"

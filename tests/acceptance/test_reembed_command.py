@@ -135,9 +135,8 @@ def test_a_model_that_is_judged_worse_is_not_switched_to_unasked(
 
 
 @pytest.mark.usefixtures("article")
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
+def test_what_cannot_be_done_is_said_in_a_line(embedsql: Embedsql) -> None:
+    cases: list[tuple[list[str], int, str]] = [
         ([], 1, "no change of 'article_search' is under way"),
         (["--rollback"], 1, "no generation before"),
         (["--finish"], 1, "no generation before"),
@@ -147,11 +146,7 @@ def test_a_model_that_is_judged_worse_is_not_switched_to_unasked(
         (["--finish", "--abort"], 2, "take one of"),
         (["--model", "hash:8", "--queries", "x"], 2, "go together"),
         (["--model", "hash:8", "--no-chunking", "--chunk-tokens", "64"], 2, "excludes"),
-    ],
-)
-def test_what_cannot_be_done_is_said_in_a_line(
-    embedsql: Embedsql, arguments: list[str], code: int, words: str
-) -> None:
-    result = embedsql.run("reembed", "article_search", *arguments, exit_code=code)
-
-    assert words in " ".join(result.stderr.replace("│", " ").split())
+    ]
+    for arguments, code, words in cases:
+        result = embedsql.run("reembed", "article_search", *arguments, exit_code=code)
+        assert words in " ".join(result.stderr.replace("│", " ").split())

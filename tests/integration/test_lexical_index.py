@@ -18,7 +18,7 @@ from embedsql.registered import RegisteredSearch
 from embedsql.registry import find_index
 from embedsql.search import Hit
 from embedsql.tune import tune
-from embedsql.tune.lexical import LISTS
+from embedsql.tune.lexical import LISTS, USUAL
 from embedsql.vector_index import BuildState, ensure_vector_indexes, rebuild_vector_indexes
 from tests.acceptance.conftest import Embedsql
 from tests.factories import add_index, create_article_table, drain, verify_all
@@ -187,10 +187,11 @@ def test_tune_measures_the_index_and_proposes_the_fastest_that_finds_enough(
     assert [one.ef_search for one in found.lexical] == list(LISTS)
     assert found.lexical[0].recall == 1.0
     assert found.proposal is not None
-    chosen = {one.ef_search: one for one in found.lexical}[found.proposal.lexical_ef_search or 0]
+    chosen = {one.ef_search: one for one in found.lexical}[found.proposal.lexical_ef_search]
     assert chosen.recall >= 0.8
-    enough = [one for one in found.lexical if one.recall >= 0.8]
-    assert chosen.p50 == min(one.p50 for one in enough)
+    fastest = min((one for one in found.lexical if one.recall >= 0.8), key=lambda one: one.p50)
+    # what is hardly faster does not replace the usual setting
+    assert chosen is fastest or chosen.ef_search is USUAL
     said = Embedsql(common_words).run("tune", "article_search", "--sample", "5").stdout
     assert "lexical_ef_search=0 (exact)" in said
 

@@ -79,6 +79,7 @@ def ids(found: Any) -> list[int]:
     return [article.id for article, _ in found]
 
 
+@pytest.mark.exhaustive
 def test_a_trained_cross_encoder_lifts_the_right_hit(
     articles: str, sqlalchemy_engine: Engine, judge: Reranker, misled: Any
 ) -> None:

@@ -239,6 +239,7 @@ def test_a_weight_that_is_no_better_on_unseen_queries_is_not_taken(
     assert found.weight is None
 
 
+@pytest.mark.exhaustive
 def test_judged_queries_are_read_and_asked(
     database: str, judged_index: list[JudgedQuery], tmp_path: Path
 ) -> None:

@@ -341,23 +341,31 @@ def test_a_model_that_is_still_the_same_is_not_loaded(application: Application) 
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
-    [
+    "change",
+    cases(
+        [
+            ("full", "bit"),
+            ("bit", "leading bits"),
+            ("full", "halfvec index"),
+            ("full", "l2"),
+            ("full", "ivfflat lists"),
+            ("ivfflat lists", "exact"),
+            ("exact", "full"),
+            ("column", "column of bits"),
+            ("full", "index on words"),
+            ("index on words", "bit"),
+        ],
         ("full", "bit"),
-        ("bit", "leading bits"),
-        ("full", "halfvec index"),
-        ("full", "l2"),
-        ("full", "ivfflat lists"),
         ("ivfflat lists", "exact"),
-        ("exact", "full"),
         ("column", "column of bits"),
         ("full", "index on words"),
-        ("index on words", "bit"),
-    ],
+    ),
+    ids=str,
 )
 def test_what_the_index_alone_sees_costs_no_vectors(
-    application: Application, before: str, after: str
+    application: Application, change: tuple[str, str]
 ) -> None:
+    before, after = change
     options = {name: VARIANTS[name] | {"vector_column": "v"} for name in (before, after)}
     declare(article(application.metadata), **options[before])
     application.revise()

@@ -182,6 +182,7 @@ def test_the_same_weights_in_another_folder_have_the_same_fingerprint(
 
 @pytest.mark.model
 @needs_weights
+@pytest.mark.exhaustive
 def test_two_that_start_at_once_make_the_weights_once(
     model: SentenceTransformer, compiler: CopyingCompiler
 ) -> None:
@@ -195,6 +196,7 @@ def test_two_that_start_at_once_make_the_weights_once(
 
 @pytest.mark.model
 @needs_weights
+@pytest.mark.exhaustive
 def test_what_a_killed_process_left_is_made_anew(
     model: SentenceTransformer, compiler: CopyingCompiler
 ) -> None:
@@ -209,6 +211,7 @@ def test_what_a_killed_process_left_is_made_anew(
 
 @pytest.mark.model
 @needs_weights
+@pytest.mark.exhaustive
 def test_other_prompts_have_weights_of_their_own(
     model: SentenceTransformer, compiler: CopyingCompiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
