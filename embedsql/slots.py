@@ -181,6 +181,17 @@ class Slots:
         )
 
     @property
+    def words_may_differ(self) -> sql.SQL:
+        """Whether a chunk ``k`` may have other lexemes than one of equal content had."""
+        if self.spec.lexical is None:  # there are none to find
+            return sql.SQL("true")
+        if self.spec.lexical_column is not None:  # the row may name another configuration now
+            return sql.SQL("true")
+        if self.spec.template is None and len(self.spec.text) > 1:  # and how much of it is title
+            return sql.SQL("k.chunk_seq = 0")
+        return sql.SQL("false")
+
+    @property
     def configuration(self) -> sql.Composable:
         """The text-search configuration of a row ``k``: the declared one, or the row's own."""
         assert self.spec.lexical is not None

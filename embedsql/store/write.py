@@ -239,6 +239,7 @@ def _filled(name: str, slots: Slots) -> sql.Composed:
         key_match=slots.key_match("s", "c"),
         key_json=slots.key_json,
         lexemes=slots.lexemes_expression,
+        words_may_differ=slots.words_may_differ,
         terms=slots.terms_expression,
         name=sqlfile.literal(slots.spec.name),
         generation=sqlfile.literal(slots.names.generation),

@@ -9,6 +9,7 @@ from embedsql.calibration import calibrate
 from embedsql.errors import DeclarationError
 from embedsql.registered import RegisteredSearch
 from embedsql.registry import find_index
+from embedsql.requeue import requeue_rows
 from tests.factories import add_index, create_article_table, drain
 
 
@@ -47,6 +48,58 @@ def test_each_row_is_read_in_its_own_language(
     connection.execute("UPDATE article SET language = 'english' WHERE id = 4")
     drain(database)
     assert set(lexical(database, "house")) == {2, 4}
+
+
+LEXEMES = "SELECT key_1, chunk_seq, lexemes::text, terms::text FROM embedsql.article_search_chunk_1"
+
+
+@pytest.mark.parametrize("text", [("body",), ("title", "body")])
+def test_the_words_of_chunks_that_an_edit_leaves_are_not_found_again(
+    connection: psycopg.Connection, database: str, text: tuple[str, ...]
+) -> None:
+    create_article_table(connection)
+    paragraphs = [" ".join(f"word{place}x{n}" for n in range(150)) for place in range(4)]
+    connection.execute(
+        "INSERT INTO article (id, title, body) VALUES (1, 'one', %s)", ["\n\n".join(paragraphs)]
+    )
+    index = add_index(connection, text=text)
+    drain(database)
+    right = connection.execute(f"{LEXEMES} ORDER BY 1, 2".encode()).fetchall()
+    assert len(right) > 3
+    connection.execute("UPDATE embedsql.article_search_chunk_1 SET lexemes = 'a mark'")
+
+    paragraphs[-1] += " more"
+    connection.execute("UPDATE article SET body = %s", ["\n\n".join(paragraphs)])
+    drain(database)
+
+    marks = [found == "'a' 'mark'" for _, _, found, _ in connection.execute(LEXEMES.encode())]
+    assert 1 < marks.count(True) < len(marks)
+    requeue_rows(connection, index, None)
+    drain(database)
+    anew = connection.execute(f"{LEXEMES} ORDER BY 1, 2".encode()).fetchall()
+    assert anew[1:-1] == right[1:-1]
+    assert "'a' 'mark'" not in {found for _, _, found, _ in anew}
+
+
+def test_a_title_that_gives_words_to_the_text_is_read_again(
+    connection: psycopg.Connection, database: str
+) -> None:
+    create_article_table(connection)
+    connection.execute(
+        "INSERT INTO article (id, title, body) VALUES (1, E'amber\n\nbirch', 'cedar')"
+    )
+    index = add_index(connection)
+    drain(database)
+    before = connection.execute(LEXEMES.encode()).fetchall()
+
+    connection.execute("UPDATE article SET title = 'amber', body = E'birch\n\ncedar'")
+    drain(database)
+
+    after = connection.execute(LEXEMES.encode()).fetchall()
+    assert after != before
+    requeue_rows(connection, index, None)
+    drain(database)
+    assert connection.execute(LEXEMES.encode()).fetchall() == after
 
 
 def test_a_language_column_must_be_there(connection: psycopg.Connection) -> None:
