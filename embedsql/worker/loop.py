@@ -40,6 +40,7 @@ from embedsql.worker.writer import Writer
 log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 60.0  # how long a drain tries before it gives up
+LONGEST_RECONNECT_PAUSE = 5.0  # a server that is back is not left waiting
 DRAIN_POLL_SECONDS = 0.2
 FIRST_POLL_SECONDS = 0.05  # after work: who commits just behind it may not have notified
 
@@ -144,7 +145,7 @@ class Worker:
                 late = self._options.drain and time.monotonic() > deadline
                 if late or self._stopping.wait(pause * random.uniform(0.5, 1.0)):
                     raise
-                pause = min(pause * 2, 30)
+                pause = min(pause * 2, LONGEST_RECONNECT_PAUSE)
 
     def _round(self, connection: psycopg.Connection) -> bool:
         """One batch of each index that has work and whose provider has room.
