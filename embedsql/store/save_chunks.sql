@@ -19,6 +19,7 @@ WITH given AS MATERIALIZED (
 ), kept AS (
     UPDATE embedsql.semantic_index AS i SET average_length = average.length FROM average
     WHERE i.name = {name} AND i.generation = {generation} AND i.average_length IS NULL
+      AND EXISTS (SELECT FROM made)  -- an edit that changes no chunk has no length to tell
 )
 INSERT INTO {chunk} AS c
     ({key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, terms{vector_columns})

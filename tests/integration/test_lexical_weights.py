@@ -151,3 +151,20 @@ def test_a_text_may_have_more_words_than_a_weight_vector_holds(
     report = drain(database)
     assert (report.saved, report.failed) == (1, 0)
     assert lexical(database, "amber") == [1]
+
+
+def test_an_edit_that_changes_no_chunk_tells_no_average_length(
+    connection: psycopg.Connection, database: str
+) -> None:
+    create_article_table(connection)
+    connection.execute("INSERT INTO article (id, body) VALUES (1, 'amber birch cedar')")
+    add_index(connection, text=("body",))
+    drain(database)
+    average = "SELECT average_length FROM embedsql.semantic_index"
+    assert connection.execute(average).fetchone() == (3,)
+    connection.execute("UPDATE embedsql.semantic_index SET average_length = NULL")
+
+    connection.execute("UPDATE article SET body = body || ' '")
+    drain(database)
+
+    assert connection.execute(average).fetchone() in [(3,), (None,)]
