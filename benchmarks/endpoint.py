@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import numpy as np
 import numpy.typing as npt
+from pydantic_core import from_json
 
 DIMENSIONS = 384
 DISTINCT = 1000
@@ -80,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
     first: float | None = None
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        asked = from_json(self.rfile.read(int(self.headers["Content-Length"])))
         texts = [asked["input"]] if isinstance(asked["input"], str) else asked["input"]
         if _Handler.first is None and len(texts) > 1:  # one text alone is a client's probe
             _Handler.first = time.time()

@@ -83,7 +83,7 @@ def load_sample(connection: psycopg.Connection, real: RealVectors) -> None:
             [
                 list(range(start + 1, start + 1 + len(texts))),
                 texts,
-                VectorArray(real.vectors[start:end], "vector"),
+                VectorArray(list(real.vectors[start:end]), "vector"),
             ],
         )
     connection.execute("CREATE INDEX ON sample (id)")

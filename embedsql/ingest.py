@@ -9,7 +9,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import WeakSet
 
@@ -42,8 +42,7 @@ class Piece(NamedTuple):
     content_hash: bytes
 
 
-@dataclass(frozen=True)
-class PreparedRow:
+class PreparedRow(NamedTuple):
     """A claimed row, chunked. ``pieces`` is ``None`` where the stored chunks still stand."""
 
     source: SourceText
@@ -138,12 +137,13 @@ class Ingest:
             ProviderError: The provider is at fault: give the batch back and wait.
             ConfigurationError: The index's declaration is.
         """
+        missing = prepared.missing()
         for other in prepared.beside:
-            prepared.vectors |= {
-                one: other.vectors[one] for one in prepared.missing() if one in other.vectors
-            }
+            shared = missing.keys() & other.vectors.keys()
+            prepared.vectors |= {one: other.vectors[one] for one in shared}
+            missing = {one: text for one, text in missing.items() if one not in shared}
         prepared.beside = ()
-        known, missing = len(prepared.vectors), prepared.missing()
+        known = len(prepared.vectors)
         prepared.reused = sum(1 for _ in prepared.pieces()) - len(missing)
         errors: dict[bytes, Exception] = {}
         for texts in _by_length(missing, self._embedder.call_characters):
@@ -152,7 +152,7 @@ class Ingest:
             errors |= self._embed_bisecting(texts, prepared.vectors)
         prepared.made = len(prepared.vectors) - known
         failures = []
-        for row in prepared.rows:
+        for row in prepared.rows if errors else ():
             found = [
                 error
                 for piece in row.pieces or ()
@@ -172,9 +172,10 @@ class Ingest:
         """
         failed = {failure.place for failure in failures}
         rows = [
-            _embedded(row, prepared.vectors)
+            embedded
             for row in prepared.rows
-            if row.source.place not in failed and _is_whole(row, prepared.vectors)
+            if row.source.place not in failed
+            and (embedded := _embedded(row, prepared.vectors)) is not None
         ]
         outcome = self._vectors.write(connection, self.change_log, prepared.batch, rows, failures)
         with self._guard:
@@ -187,7 +188,7 @@ class Ingest:
         Raises:
             LeaseLostError: Another worker owns the batch; nothing was written.
         """
-        failures = [_failure(place, error) for place in range(len(batch.keys))]
+        failures = [_failure(place, error) for place in range(len(batch))]
         self._vectors.write(connection, self.change_log, batch, [], failures)
 
     def _chunked(self, source: SourceText) -> PreparedRow:
@@ -198,7 +199,7 @@ class Ingest:
         chunks, cut = self._chunker.split(source.text, source.heading, source.named)
         first = chunks[0]
         if not first.before and source.heading and first.text.startswith(source.heading):
-            chunks[0] = replace(first, titled=len(source.heading))
+            chunks[0] = first._replace(titled=len(source.heading))
         pieces = [Piece(chunk, self._hash(chunk)) for chunk in chunks]
         return PreparedRow(source, pieces, cut or source.truncated)
 
@@ -248,17 +249,16 @@ def _by_length(texts: Mapping[bytes, str], characters: int) -> Iterator[list[tup
         yield group
 
 
-def _is_whole(row: PreparedRow, vectors: Mapping[bytes, Encoded]) -> bool:
-    """Whether every chunk has its vector; not so where a worker was asked to stop."""
-    return all(piece.content_hash in vectors for piece in row.pieces or ())
-
-
-def _embedded(row: PreparedRow, vectors: Mapping[bytes, Encoded]) -> EmbeddedRow:
-    if row.pieces is None:
-        source = row.source
-        return EmbeddedRow(source.place, source.input_hash, None, source.chunks, row.truncated)
-    chunks = [EmbeddedChunk(*piece, vectors[piece.content_hash]) for piece in row.pieces]
-    return EmbeddedRow(row.source.place, row.source.input_hash, chunks, len(chunks), row.truncated)
+def _embedded(row: PreparedRow, vectors: Mapping[bytes, Encoded]) -> EmbeddedRow | None:
+    """``None`` where a chunk lacks its vector, since a worker was asked to stop."""
+    source, pieces, truncated = row
+    if pieces is None:
+        return EmbeddedRow(source.place, source.input_hash, None, source.chunks, truncated)
+    try:
+        chunks = [EmbeddedChunk(chunk, key, vectors[key]) for chunk, key in pieces]
+    except KeyError:
+        return None
+    return EmbeddedRow(source.place, source.input_hash, chunks, len(chunks), truncated)
 
 
 def _failure(place: int, error: Exception) -> Failure:

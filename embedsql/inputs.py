@@ -46,6 +46,8 @@ class Inputs:
         if self._spec.template is not None:
             template = sqlfile.literal(self._spec.template)
             hashes.append(sql.SQL("convert_to({}, 'UTF8')").format(template))
+        if len(hashes) == 1:
+            return sql.Composed(hashes)
         return sql.SQL("sha256({})").format(sql.SQL(" || ").join(hashes))
 
     @cached_property
@@ -95,10 +97,14 @@ class Inputs:
         return sqlfile.comma(self._beginning(name) for name in columns)
 
     def _beginning(self, column: str) -> sql.Composed:
-        # trimmed after it is shortened: btrim() takes 12 bytes for each character
-        return sql.SQL(r"nullif(btrim(left({}, {}), E' \t\n\r\f\x0B'), '')").format(
-            self._text(column), sqlfile.literal(self._most)
-        )
+        # Trimmed after it is shortened: btrim() takes 12 bytes for each character. And only where
+        # there is something to do: both take longer than a hash of the whole.
+        bytes_ = sql.SQL("convert_to({0}, 'UTF8')").format(self._text(column))
+        return sql.SQL(
+            r"CASE WHEN octet_length({0}) <= {1} AND ascii({0}) > 32 "
+            r"AND get_byte({2}, octet_length({2}) - 1) > 32 THEN {0} "
+            r"ELSE nullif(btrim(left({0}, {1}), E' \t\n\r\f\x0B'), '') END"
+        ).format(self._text(column), sqlfile.literal(self._most), bytes_)
 
     def _text(self, column: str) -> sql.Composed:
         return sql.SQL("{}::text").format(sqlfile.identifier(self._source, column))

@@ -17,7 +17,6 @@ from embedsql.changelog.batch import LEASE_SECONDS, Batch, claimers_lock
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
-WINDOW_FACTOR = 2  # keys looked at for each key wanted, while most of them are missing
 LONGEST_WINDOW = 20_000  # keys looked at in one transaction: tens of milliseconds
 LONGEST_WAIT = "SET LOCAL lock_timeout = '2s'"
 
@@ -46,11 +45,11 @@ class Backfill:
     def claim(self, connection: psycopg.Connection, size: int) -> Batch | None:
         """Claim up to ``size`` keys; ``None`` where nothing is left to find."""
         while (place := self._look(connection)) is not None:
-            self._window = max(self._window, size * WINDOW_FACTOR)
+            self._window = max(self._window, size)
             batch = self._claim_after(connection, place, size)
-            if batch is not None and len(batch.keys) == size:
+            if batch is not None and len(batch) == size:
                 self._window = 0
-            else:  # most of them are stored: look further
+            else:  # some of them are stored: look further
                 self._window = max(size, min(self._window * 4, LONGEST_WINDOW))
             if batch is not None:
                 return batch

@@ -15,8 +15,8 @@ WITH looked AS MATERIALIZED (
            (SELECT count(*) FROM looked) < %(window)s AS last
 ), reached AS (
     SELECT ARRAY[{key_texts}] AS key FROM looked, extent
-    WHERE place = (SELECT CASE WHEN extent.filled THEN max(m.place) ELSE max(l.place) END
-                   FROM looked AS l LEFT JOIN missing AS m USING (place))
+    WHERE place = CASE WHEN extent.filled THEN (SELECT max(place) FROM missing)
+                       ELSE (SELECT max(place) FROM looked) END
 ), moved AS (
     UPDATE embedsql.semantic_index AS i
     SET backfill_after = CASE WHEN e.last AND NOT e.filled THEN NULL ELSE (SELECT key FROM reached) END,

@@ -10,7 +10,6 @@ import psycopg
 
 LEASE_SECONDS = 30.0
 
-Key = tuple[str, ...]
 _ADVISORY_SPACE = 0x65_6D_62_73  # "embs"
 
 
@@ -20,26 +19,29 @@ class Batch:
 
     Attributes:
         batch_id: Its row in the batch table: the fence that a write must delete first.
-        keys: The source keys, each a tuple of texts in the key's column order.
+        key_columns: The source keys as texts, a sequence for each column of the key.
         versions: The highest log sequence seen for each key; 0 where a backfill found it.
         seqs: Every log sequence seen for these keys; what an acknowledgement deletes.
     """
 
     batch_id: int
-    keys: Sequence[Key]
+    key_columns: Sequence[Sequence[str]]
     versions: Sequence[int]
     seqs: Sequence[int]
 
     @classmethod
     def of(cls, found: tuple[Any, ...]) -> Batch:
         """From a row of the batch table: id, an array for each key column, versions, sequences."""
-        batch_id, *arrays, versions, seqs = found
-        return cls(batch_id, list(zip(*arrays, strict=True)), versions, seqs)
+        batch_id, *key_columns, versions, seqs = found
+        return cls(batch_id, key_columns, versions, seqs)
 
-    def key_arrays(self) -> dict[str, list[Any]]:
-        """``{"key_1": [...], "key_2": [...]}``: the keys as statement parameters."""
-        columns = zip(*self.keys, strict=True)
-        return {f"key_{place}": list(values) for place, values in enumerate(columns, 1)}
+    def __len__(self) -> int:
+        return len(self.versions)
+
+    @property
+    def keys(self) -> list[tuple[str, ...]]:
+        """The source keys, each in the key's column order."""
+        return list(zip(*self.key_columns, strict=True))
 
 
 def claimers_lock(connection: psycopg.Connection, index_id: int) -> None:

@@ -142,7 +142,7 @@ class ChangeLog:
         with connection.transaction():
             found = connection.execute(self._crashes, self._own(batch)).fetchone()
             if found is not None:
-                self._split_dead(connection, batch.batch_id, found[0], len(batch.keys))
+                self._split_dead(connection, batch.batch_id, found[0], len(batch))
 
     def revive(self, connection: psycopg.Connection) -> int:
         """Log every dead letter again.
@@ -159,7 +159,7 @@ class ChangeLog:
 
     def _fit_window(self, batch: Batch, size: int) -> None:
         """Look at more log rows next time where these held too few keys, else at fewer again."""
-        if len(batch.keys) == size:
+        if len(batch) == size:
             self._window = max(self._window // 2, 1)
         elif len(batch.seqs) >= size * self._window:
             self._window = min(self._window * 2, WIDEST_WINDOW)

@@ -65,14 +65,14 @@ class Chunker:
         Returns:
             The chunks, in order, and whether the model will not read all of the row's text.
         """
+        if self._whole:
+            return self._one(text, named)
         if self._template is None or named is None:
             context = self._contexts.of_title(heading)
             only = Chunk(0, text)
         else:
             context = self._contexts.of_template(self._template, named)
             only = Chunk(0, text, *context.around())
-        if self._whole:
-            return self._one(text, named)
         if self._counter.fits(only.content, self.capacity):
             return [only], context.cut
         chunks = self._cutter.cut(text, context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
@@ -156,7 +156,7 @@ class Cutter:
         room = self._counter.count(chunk.text) - (count - self._capacity)
         while True:
             pieces = [
-                replace(chunk, start=chunk.start + start, text=piece)
+                chunk._replace(start=chunk.start + start, text=piece)
                 for start, piece in splitter.split_exactly(chunk.text, max(room, 1))
             ]
             most = max(self._counter.counts([piece.content for piece in pieces]))

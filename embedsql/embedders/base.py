@@ -120,6 +120,7 @@ def normalized(vectors: Vectors) -> Vectors:
 
     Shape (n, dimensions).
     """
-    vectors = np.where(np.isfinite(vectors), vectors, np.nan)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, np.newaxis]
+    with np.errstate(invalid="ignore"):  # infinite by infinite
+        unit = vectors / np.where(lengths == 0, 1, lengths)
+    return unit.astype(np.float32, copy=False)

@@ -101,11 +101,15 @@ class WithTerms:
         self.terms = terms
         self.space = replace(dense.space, sparse=terms.label)
         self.provider = dense.provider
-        self.call_characters = dense.call_characters
         self.tokenizer: Tokenizer | None = dense.tokenizer
         known = [most for most in (dense.max_tokens, terms.max_tokens) if most is not None]
         self.max_tokens: int | None = min(known, default=None)
         self._dense = dense
+
+    @property
+    def call_characters(self) -> int:
+        """See ``Embedder``."""
+        return self._dense.call_characters
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """See ``Embedder``."""

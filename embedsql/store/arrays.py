@@ -1,8 +1,12 @@
-"""Vectors as one parameter, encoded at once: the driver would take them one by one, as objects."""
+"""A batch's columns as parameters, each encoded at once: the driver looks at every element.
+
+The server's binary form of an array: a header, then each element behind its length in bytes.
+"""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +17,55 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 _ONE_DIMENSION = 1
-_NO_NULLS = 0
 _FIRST = 1
+_NULL = struct.pack(">i", -1)
+_NUMBERS = {"bool": "?", "int4": ">i4", "int8": ">i8"}
+_length = struct.Struct(">i").pack
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array of a type of the server, as a statement's parameter.
+
+    Attributes:
+        values: Its elements; a text may be ``None``.
+        type: ``bool``, ``int4``, ``int8``, ``bytea`` or ``text``.
+    """
+
+    values: Sequence[Any]
+    type: str
+
+
+class _ArrayDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: Array) -> bytes:
+        number = _NUMBERS.get(obj.type)
+        if number is not None:
+            body = _numbers(obj.values, number)
+        elif obj.type == "bytea":
+            body = _pieces(obj.values)
+        else:
+            encoding = self.connection.info.encoding if self.connection else "utf-8"
+            body = _pieces([None if one is None else one.encode(encoding) for one in obj.values])
+        return _header(psycopg.adapters.types[obj.type].oid, len(obj.values)) + body
+
+
+def _header(oid: int, count: int) -> bytes:
+    may_hold_nulls = 1
+    return struct.pack(">iiIii", _ONE_DIMENSION, may_hold_nulls, oid, count, _FIRST)
+
+
+def _numbers(values: Sequence[Any], number: str) -> bytes:
+    element = np.dtype([("bytes", ">i4"), ("value", number)])
+    elements = np.empty(len(values), element)
+    elements["bytes"] = element.itemsize - 4
+    elements["value"] = values
+    return elements.tobytes()
+
+
+def _pieces(values: Sequence[bytes | None]) -> bytes:
+    return b"".join([_NULL if one is None else _length(len(one)) + one for one in values])
 
 
 @dataclass(frozen=True)
@@ -22,21 +73,19 @@ class VectorArray:
     """An array of ``vector`` or ``halfvec``, as a statement's parameter.
 
     Attributes:
-        vectors: Shape (n, dimensions).
+        vectors: Each of shape (dimensions,), at least one.
         type: ``vector`` or ``halfvec``.
     """
 
-    vectors: npt.NDArray[Any]
+    vectors: Sequence[npt.NDArray[Any]]
     type: str
 
 
 class _VectorArrayDumper(Dumper):
-    """The server's binary form: the array's header, then each vector behind its length."""
-
     format = Format.BINARY
 
-    def dump(self, obj: VectorArray) -> bytes:
-        count, dimensions = obj.vectors.shape
+    def dump(self, obj: VectorArray) -> bytearray:
+        count, dimensions = len(obj.vectors), obj.vectors[0].size
         number = np.dtype(">f2" if obj.type == "halfvec" else ">f4")
         element = np.dtype(
             [
@@ -46,13 +95,14 @@ class _VectorArrayDumper(Dumper):
                 ("numbers", number, (dimensions,)),
             ]
         )
-        elements = np.zeros(count, element)
+        header = _header(self._oid(obj.type), count)
+        whole = bytearray(len(header) + count * element.itemsize)
+        whole[: len(header)] = header
+        elements = np.frombuffer(whole, element, offset=len(header))
         elements["bytes"] = element.itemsize - 4
         elements["dimensions"] = dimensions
-        elements["numbers"] = obj.vectors
-        oid = self._oid(obj.type)
-        header = struct.pack(">iiIii", _ONE_DIMENSION, _NO_NULLS, oid, count, _FIRST)
-        return header + elements.tobytes()
+        elements["numbers"] = np.concatenate(obj.vectors).reshape(count, dimensions)
+        return whole
 
     def _oid(self, type_name: str) -> int:
         context = self.connection
@@ -64,4 +114,5 @@ class _VectorArrayDumper(Dumper):
         return found.oid
 
 
+psycopg.adapters.register_dumper(Array, _ArrayDumper)
 psycopg.adapters.register_dumper(VectorArray, _VectorArrayDumper)

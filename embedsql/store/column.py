@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import psycopg
 from psycopg import sql
 
 from embedsql.changelog import Batch
-from embedsql.store.arrays import VectorArray
-from embedsql.store.keys import keys_at
+from embedsql.store.arrays import Array, VectorArray
+from embedsql.store.keys import keys_at, keys_of
 
 if TYPE_CHECKING:
     from embedsql.store.outcome import EmbeddedRow
@@ -37,7 +36,7 @@ class VectorColumn:
         Returns:
             The places of the rows that are locked now.
         """
-        found = connection.execute(self._lock, batch.key_arrays()).fetchall()
+        found = connection.execute(self._lock, keys_of(batch)).fetchall()
         return {place - 1 for (place,) in found}
 
     def save(
@@ -48,8 +47,8 @@ class VectorColumn:
         if vectors:
             values: dict[str, Any] = {
                 **keys_at(batch, [row.place for row, _ in vectors]),
-                "input_hashes": [row.input_hash for row, _ in vectors],
-                "embeddings": VectorArray(np.stack([one for _, one in vectors]), self._type),
+                "input_hashes": Array([row.input_hash for row, _ in vectors], "bytea"),
+                "embeddings": VectorArray([one for _, one in vectors], self._type),
             }
             connection.execute(self._save, values)
         blank = [row.place for row in rows if row.chunks is not None and not row.chunks]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from embedsql.changelog import Batch
+from embedsql.store.arrays import Array
 
 
-def keys_at(batch: Batch, places: Sequence[int]) -> dict[str, list[Any]]:
-    """The keys at ``places``, one array for each column of the key."""
+def keys_of(batch: Batch) -> dict[str, Array]:
+    """All keys, one array for each column of the key: ``{"key_1": …, "key_2": …}``."""
+    return keys_at(batch, range(len(batch)))
+
+
+def keys_at(batch: Batch, places: Sequence[int]) -> dict[str, Array]:
+    """The keys at ``places``, likewise."""
     return {
-        name: [values[place] for place in places] for name, values in batch.key_arrays().items()
+        f"key_{number}": Array([texts[place] for place in places], "text")
+        for number, texts in enumerate(batch.key_columns, 1)
     }

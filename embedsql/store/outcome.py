@@ -23,8 +23,7 @@ class Encoded(NamedTuple):
     terms: str | None = None
 
 
-@dataclass(frozen=True)
-class EmbeddedChunk:
+class EmbeddedChunk(NamedTuple):
     """A chunk with what models made of it."""
 
     chunk: Chunk
@@ -32,8 +31,7 @@ class EmbeddedChunk:
     encoded: Encoded
 
 
-@dataclass(frozen=True)
-class EmbeddedRow:
+class EmbeddedRow(NamedTuple):
     """What one claimed row became.
 
     Attributes:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -14,6 +13,8 @@ from embedsql.changelog import Batch
 from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
+from embedsql.store.arrays import Array
+from embedsql.store.keys import keys_of
 from embedsql.store.outcome import Encoded
 
 # A row hidden by a policy must be an error: it would be taken for a deleted one. And a table that
@@ -22,8 +23,7 @@ _SETTINGS = """SELECT set_config('row_security', 'off', true),
     set_config('lock_timeout', '2s', true)"""
 
 
-@dataclass(frozen=True)
-class SourceText:
+class SourceText(NamedTuple):
     """The current text of one claimed row. A claimed key without one is a row that is gone.
 
     Attributes:
@@ -79,19 +79,19 @@ class Texts:
         """The current texts of the batch's rows, in batch order; none of a row that is gone."""
         with connection.transaction():
             connection.execute(_SETTINGS)
-            found = connection.execute(self._read, batch.key_arrays()).fetchall()
-        return [self._source_text(row) for row in found]
+            found = connection.execute(self._read, keys_of(batch), binary=True).fetchall()
+        return sorted(self._source_text(row) for row in found)
 
     def reusable(
         self, connection: psycopg.Connection, content_hashes: Iterable[bytes]
     ) -> dict[bytes, Encoded]:
         """What is stored of chunks with equal content, by content hash."""
-        hashes: Sequence[bytes] = list(content_hashes)
-        if not hashes:
+        hashes = Array(list(content_hashes), "bytea")
+        if not hashes.values:
             return {}
         cursor = connection.execute(self._reusable, {"hashes": hashes}, binary=True)
         return {
-            bytes(content_hash): Encoded(vector.to_numpy(), terms)
+            content_hash: Encoded(vector.to_numpy(), terms)
             for content_hash, vector, terms in cursor
         }
 
@@ -100,7 +100,7 @@ class Texts:
         text, heading, named = around_text(text, context, self._named)
         return SourceText(
             place - 1,
-            bytes(input_hash),
+            input_hash,
             unchanged,
             chunks,
             text[: self._most],

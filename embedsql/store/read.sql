@@ -1,19 +1,16 @@
-WITH claimed AS MATERIALIZED (
-    SELECT * FROM unnest({key_parameters}) WITH ORDINALITY AS k ({key_columns}, place)
-), current AS MATERIALIZED (
-    -- MATERIALIZED, and joined by key: else the planner may hash every text of the whole source
-    SELECT c.place, {input_hash} AS input_hash
-    FROM claimed AS c JOIN {source} AS s ON {key_match}
-), compared AS MATERIALIZED (
-    SELECT c.*, h.input_hash, h.input_hash IS NOT DISTINCT FROM r.input_hash AS unchanged,
-           coalesce(r.chunks, 0) AS chunks, coalesce(r.truncated, false) AS truncated
-    FROM current AS h JOIN claimed AS c USING (place) LEFT JOIN {row} AS r USING ({key_columns})
-)
 -- Big texts never cross the wire: only the part that will be embedded does, and none of a text
 -- whose hash is the one already stored.
-SELECT c.place::int, c.input_hash, c.unchanged, c.chunks, c.truncated,
-       CASE WHEN c.unchanged THEN '' ELSE {text} END,
-       CASE WHEN c.unchanged THEN '{{}}' ELSE {context} END,
-       CASE WHEN c.unchanged THEN false ELSE {too_long} END
-FROM compared AS c JOIN {source} AS s ON {key_match}
-ORDER BY c.place
+WITH claimed AS MATERIALIZED (
+    SELECT * FROM unnest({key_parameters}) WITH ORDINALITY AS k ({key_columns}, place)
+)
+SELECT c.place::int, h.input_hash, h.unchanged, coalesce(r.chunks, 0), coalesce(r.truncated, false),
+       CASE WHEN h.unchanged THEN '' ELSE {text} END,
+       CASE WHEN h.unchanged THEN '{{}}' ELSE {context} END,
+       CASE WHEN h.unchanged THEN false ELSE {too_long} END
+FROM claimed AS c JOIN {source} AS s ON {key_match} LEFT JOIN {row} AS r USING ({key_columns})
+CROSS JOIN LATERAL (
+    -- Of claimed rows only, which the mention of one says, and once for each, as OFFSET 0 has it:
+    -- else the planner may hash every text of the whole source.
+    SELECT d.input_hash, d.input_hash IS NOT DISTINCT FROM r.input_hash AS unchanged
+    FROM (SELECT {input_hash} AS input_hash WHERE c.place > 0 OFFSET 0) AS d
+) AS h

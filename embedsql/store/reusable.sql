@@ -1,2 +1,2 @@
 SELECT DISTINCT ON (content_hash) content_hash, embedding, {terms} FROM {chunk_view}
-WHERE content_hash = ANY (%(hashes)b) AND embedding IS NOT NULL
+WHERE content_hash = ANY (%(hashes)b::bytea[]) AND embedding IS NOT NULL

@@ -6,14 +6,12 @@ WITH claimed AS MATERIALIZED (
         %(truncated)b::boolean[], %(kept)b::boolean[]) AS m (place, input_hash, chunks, truncated, kept)
 ), current AS MATERIALIZED (
     -- MATERIALIZED, and joined by key: else the planner may hash every text of the whole source
-    SELECT c.place, {input_hash} AS input_hash
+    SELECT c.*, {input_hash} AS input_hash
     FROM claimed AS c JOIN {source} AS s ON {key_match}
 ), agreed AS MATERIALIZED (
     -- the text is still the one that was embedded, and chunks that are kept are still there
-    SELECT c.*, m.input_hash, m.chunks, m.truncated
-    FROM made AS m JOIN current USING (place, input_hash) JOIN claimed AS c USING (place)
-    LEFT JOIN {row} AS r USING ({key_columns})
-    WHERE NOT m.kept OR r.input_hash = m.input_hash
+    SELECT c.*, m.chunks, m.truncated FROM current AS c JOIN made AS m USING (place, input_hash)
+    WHERE NOT m.kept OR m.input_hash = (SELECT r.input_hash FROM {row} AS r WHERE {row_of_claimed})
 ), gone AS MATERIALIZED (
     SELECT c.* FROM claimed AS c WHERE NOT EXISTS (SELECT FROM current AS x WHERE x.place = c.place)
 ), saved AS (

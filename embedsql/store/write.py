@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import psycopg
 from psycopg import sql
 
@@ -15,9 +14,9 @@ from embedsql.changelog import Batch, ChangeLog
 from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
-from embedsql.store.arrays import VectorArray
+from embedsql.store.arrays import Array, VectorArray
 from embedsql.store.column import VectorColumn
-from embedsql.store.keys import keys_at
+from embedsql.store.keys import keys_at, keys_of
 from embedsql.store.outcome import EmbeddedRow, Failure, Outcome
 from embedsql.vector_slots import VectorSlots
 
@@ -95,7 +94,7 @@ class Vectors:
             self._log_unsettled(connection, batch, settled | {one.place for one in lost})
         kinds = list(outcome.values())
         saved, gone = kinds.count("saved") + kinds.count("older"), kinds.count("gone")
-        changed = len(batch.keys) - saved - gone - len(lost)
+        changed = len(batch) - saved - gone - len(lost)
         return Outcome(saved, gone, changed, len(lost))
 
     def _lock_rows(
@@ -116,13 +115,13 @@ class Vectors:
         self, connection: psycopg.Connection, batch: Batch, rows: Sequence[EmbeddedRow]
     ) -> Mapping[int, str]:
         values = {
-            **batch.key_arrays(),
-            "versions": list(batch.versions),
-            "places": [row.place + 1 for row in rows],
-            "input_hashes": [row.input_hash for row in rows],
-            "chunk_counts": [row.chunk_count for row in rows],
-            "truncated": [row.truncated for row in rows],
-            "kept": [row.chunks is None for row in rows],
+            **keys_of(batch),
+            "versions": Array(batch.versions, "int8"),
+            "places": Array([row.place + 1 for row in rows], "int8"),
+            "input_hashes": Array([row.input_hash for row in rows], "bytea"),
+            "chunk_counts": Array([row.chunk_count for row in rows], "int4"),
+            "truncated": Array([row.truncated for row in rows], "bool"),
+            "kept": Array([row.chunks is None for row in rows], "bool"),
         }
         found = connection.execute(self._save_rows, values).fetchall()
         outcome = {place - 1: what for place, what in found}
@@ -145,7 +144,7 @@ class Vectors:
         places = [row.place for row in rewritten] + list(gone)
         if places:
             counts = [row.chunk_count for row in rewritten] + [0] * len(gone)
-            surplus = {**keys_at(batch, places), "chunk_counts": counts}
+            surplus = {**keys_at(batch, places), "chunk_counts": Array(counts, "int4")}
             connection.execute(self._delete_surplus, surplus)
         chunks = [
             (row.place, sequence, embedded)
@@ -156,16 +155,14 @@ class Vectors:
             return
         values: dict[str, Any] = {
             **keys_at(batch, [place for place, _, _ in chunks]),
-            "chunk_seqs": [sequence for _, sequence, _ in chunks],
-            "starts": [embedded.chunk.start for _, _, embedded in chunks],
-            "content_hashes": [embedded.content_hash for _, _, embedded in chunks],
-            "texts": [embedded.chunk.text for _, _, embedded in chunks],
-            "headings": [embedded.chunk.heading for _, _, embedded in chunks],
-            "titled": [embedded.chunk.titled for _, _, embedded in chunks],
-            "embeddings": VectorArray(
-                np.stack([one.encoded.vector for _, _, one in chunks]), self._type
-            ),
-            "terms": [one.encoded.terms for _, _, one in chunks],
+            "chunk_seqs": Array([sequence for _, sequence, _ in chunks], "int4"),
+            "starts": Array([one.chunk.start for _, _, one in chunks], "int4"),
+            "content_hashes": Array([one.content_hash for _, _, one in chunks], "bytea"),
+            "texts": Array([one.chunk.text for _, _, one in chunks], "text"),
+            "headings": Array([one.chunk.heading for _, _, one in chunks], "text"),
+            "titled": Array([one.chunk.titled for _, _, one in chunks], "int4"),
+            "embeddings": VectorArray([one.encoded.vector for _, _, one in chunks], self._type),
+            "terms": Array([one.encoded.terms for _, _, one in chunks], "text"),
         }
         connection.execute(self._save_chunks, values)
         if self._note_configurations is not None:
@@ -178,8 +175,8 @@ class Vectors:
             return
         values = {
             **keys_at(batch, places),
-            "versions": [batch.versions[place] for place in places],
-            "seqs": list(batch.seqs),
+            "versions": Array([batch.versions[place] for place in places], "int8"),
+            "seqs": Array(batch.seqs, "int8"),
             "index_id": self._index.index_id,
         }
         connection.execute(self._acknowledge, values)
@@ -234,6 +231,7 @@ def _filled(name: str, slots: Slots) -> sql.Composed:
         key_columns=slots.key_columns,
         agreed_key=slots.own_key_of("a"),
         row_key=slots.own_key_of("r"),
+        row_of_claimed=slots.same_key("r", "c"),
         row_of_gone=slots.same_key("r", "g"),
         chunk_of_key=slots.same_key("c", "k"),
         key_match=slots.key_match("s", "c"),

@@ -157,8 +157,8 @@ class Lane:
             self.change_log.release(connection, batch)
             self._wait(error)
             return
-        log.warning("a batch of %d rows was refused: %s", len(batch.keys), said(error))
-        if len(batch.keys) == 1:
+        log.warning("a batch of %d rows was refused: %s", len(batch), said(error))
+        if len(batch) == 1:
             self._ingest.park(connection, batch, error)
         else:
             self.change_log.split(connection, batch)

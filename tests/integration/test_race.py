@@ -81,8 +81,8 @@ def test_no_race_leaves_anything_wrong(
 
 TEXT_CHECK = (
     "save_rows.sql",
-    "JOIN current USING (place, input_hash)",
-    "JOIN current USING (place)",
+    "JOIN made AS m USING (place, input_hash)",
+    "JOIN made AS m USING (place)",
 )
 VERSION_CHECK = ("save_rows.sql", "WHERE r.version <= EXCLUDED.version", "")
 OBSERVED_ONLY = ("acknowledge.sql", "seq = ANY (%(seqs)b) AND", "")

@@ -102,6 +102,58 @@ def test_a_call_of_the_size_it_asks_for_fills_all_its_requests(provider: Provide
     assert [len(texts) for texts in provider.inputs()] == [50, 50, 50]
 
 
+def test_a_quick_server_is_brought_more(provider: Provider) -> None:
+    embedder = provider.embedder(concurrency=2)
+    before = embedder.call_characters
+
+    for call in range(8):
+        embedder.embed_documents([f"{call} {number}" for number in range(4096)])
+
+    assert max(len(texts) for texts in provider.inputs()[:10]) <= 128
+    assert max(len(texts) for texts in provider.inputs()) == 2048
+    assert embedder.call_characters == 2 * REQUEST_BYTES > before
+
+
+def test_a_slow_server_is_not_brought_more() -> None:
+    size = RequestSize()
+
+    for _ in range(10):
+        size.answered(size.texts, size.characters, seconds=3.0)
+
+    assert (size.texts, size.characters) == (128, RequestSize().characters)
+
+
+def test_a_small_request_says_nothing_of_a_large_one() -> None:
+    size = RequestSize()
+
+    size.answered(20, 1000, seconds=0.01)
+
+    assert size == RequestSize()
+
+
+def test_what_failed_once_is_not_doubled_to_again() -> None:
+    size = RequestSize()
+    for _ in range(2):
+        size.answered(size.texts, size.characters, seconds=0.1)
+    assert size.texts == 512
+
+    size.failed(512)
+    for _ in range(10):
+        size.answered(size.texts, size.characters, seconds=0.1)
+
+    assert size.texts == 256
+
+
+def test_after_a_failure_a_slow_server_is_brought_one_more_with_each_answer() -> None:
+    size = RequestSize()
+
+    size.failed(128)
+    for _ in range(3):
+        size.answered(size.texts, size.characters, seconds=3.0)
+
+    assert size.texts == 67
+
+
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_the_number_of_texts_that_a_server_takes_is_learned(
     provider: Provider, status: int

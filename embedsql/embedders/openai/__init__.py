@@ -13,7 +13,7 @@ from embedsql.embedders.base import Space, Vectors, normalized
 from embedsql.embedders.openai.background import run
 from embedsql.embedders.openai.dispatch import Dispatcher
 from embedsql.embedders.openai.endpoint import DEFAULT_BASE_URL, Endpoint, Patience
-from embedsql.embedders.openai.request_size import RequestSize
+from embedsql.embedders.openai.request_size import MOST_TEXTS, RequestSize
 from embedsql.errors import ProviderError
 
 __all__ = ["OpenAIEmbedder", "Patience"]
@@ -21,12 +21,9 @@ __all__ = ["OpenAIEmbedder", "Patience"]
 T = TypeVar("T")
 
 CONCURRENCY = 4
-OPENAI_REQUEST_TEXTS = 2048
 OPENAI_MODELS = "text-embedding-"
 OPENAI_INPUT_TOKENS = 8191
 TOKEN_CHARACTERS = 4  # in English; elsewhere the server's refusal shortens the text further
-REQUEST_TEXTS = 128  # of other servers; those that take fewer say so, and it is learned
-CALL_CHARACTERS = 50_000  # for each request in flight: some 12,000 tokens
 CALL_SECONDS = 60.0
 QUERY_SECONDS = 20.0
 
@@ -85,12 +82,17 @@ class OpenAIEmbedder:
         openai = endpoint.provider == DEFAULT_BASE_URL
         self.provider = endpoint.provider
         self.max_tokens = OPENAI_INPUT_TOKENS if served_name.startswith(OPENAI_MODELS) else None
-        self.call_characters = concurrency * CALL_CHARACTERS
+        self._concurrency = concurrency
         self._call_seconds = call_seconds
         found = self._run(endpoint.probe(), call_seconds)
         self.space = Space(model, found, query_prompt or "", document_prompt or "")
-        size = RequestSize(OPENAI_REQUEST_TEXTS if openai else REQUEST_TEXTS)
-        self._dispatcher = Dispatcher(endpoint, found, size, concurrency, self.max_tokens)
+        self._size = RequestSize(MOST_TEXTS) if openai else RequestSize()
+        self._dispatcher = Dispatcher(endpoint, found, self._size, concurrency, self.max_tokens)
+
+    @property
+    def call_characters(self) -> int:
+        """For all requests that are sent at a time; more where the server is quick."""
+        return self._concurrency * self._size.characters
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """Shape (n, dimensions), float32, unit length."""

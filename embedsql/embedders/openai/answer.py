@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -12,6 +11,8 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pybase64
+from pydantic_core import from_json
 
 from embedsql.embedders.base import Vectors, check_vectors
 from embedsql.errors import (
@@ -52,7 +53,7 @@ class Answer:
     server: str
     status: int
     headers: httpx.Headers
-    body: bytes
+    body: bytes | bytearray
     text: str
 
 
@@ -88,8 +89,8 @@ def read_vectors(answer: Answer, count: int) -> Vectors:
     if len(items) != count:
         raise BadVectorsError(f"{answer.server} gave {len(items)} vectors for {count} texts")
     try:
-        placed = {item["index"]: _vector(item["embedding"]) for item in items}
-        vectors = np.stack([placed[place] for place in range(count)])
+        placed = {item["index"]: item["embedding"] for item in items}
+        vectors = _vectors([placed[place] for place in range(count)])
     except (ValueError, KeyError, TypeError) as error:
         raise BadVectorsError(
             f"{answer.server} gave vectors that cannot be read: {answer.text}"
@@ -101,7 +102,7 @@ def read_vectors(answer: Answer, count: int) -> Vectors:
 
 def _items(answer: Answer) -> list[Any]:
     try:
-        items = json.loads(answer.body)["data"]
+        items = from_json(answer.body)["data"]
     except (ValueError, KeyError, TypeError, RecursionError):
         items = None
     if not isinstance(items, list):
@@ -109,11 +110,14 @@ def _items(answer: Answer) -> list[Any]:
     return items
 
 
-def _vector(embedding: str | list[float]) -> Vectors:
-    if isinstance(embedding, str):  # base64 of little-endian float32
-        return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
-    with np.errstate(over="ignore"):  # what is infinite is refused below
-        return np.asarray(embedding, dtype=np.float32)
+def _vectors(embeddings: Sequence[Any]) -> Vectors:
+    if isinstance(embeddings[0], str):  # base64 of little-endian float32
+        decoded = [pybase64.b64decode(embedding, validate=True) for embedding in embeddings]
+        if len({len(one) for one in decoded}) > 1:
+            raise ValueError("their dimensions differ")
+        return np.frombuffer(b"".join(decoded), dtype="<f4").reshape(len(decoded), -1)
+    with np.errstate(over="ignore"):  # what is infinite is refused
+        return np.asarray(embeddings, dtype=np.float32)
 
 
 def retry_after(headers: httpx.Headers) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 
@@ -95,10 +96,12 @@ class Dispatcher:
         finally:
             self._recent.keep(found)
         self._raise_fault(texts)
-        return np.stack([found[text] for text in texts])
+        return np.concatenate([found[text] for text in texts]).reshape(len(texts), -1)
 
     def _raise_fault(self, texts: Sequence[str]) -> None:
         """A text at fault is not sent again until its caller has been told of it alone."""
+        if not self._at_fault:
+            return
         for text in texts:
             if text in self._at_fault:
                 raise self._at_fault.pop(text) if len(texts) == 1 else self._at_fault[text]
@@ -125,6 +128,7 @@ class Dispatcher:
             await self._send_halves(texts, found)
             return
         base64 = self._endpoint.base64
+        started = time.monotonic()
         try:
             vectors = await self._endpoint.embed(texts)
         except (TextRejectedError, BadVectorsError, ServerFailedError, TooSlowError) as error:
@@ -143,7 +147,8 @@ class Dispatcher:
                     self._size.refused(len(texts))
         else:
             self._check_dimensions(vectors)
-            self._size.answered(len(texts))
+            seconds = time.monotonic() - started
+            self._size.answered(len(texts), sum(map(len, texts)), seconds)
             found.update(zip(texts, vectors, strict=True))
 
     async def _send_halves(self, texts: Sequence[str], found: dict[str, Vectors]) -> None:

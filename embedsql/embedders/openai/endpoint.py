@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 import stamina
+from pydantic_core import PydanticSerializationError, to_json
 
 from embedsql.embedders.base import Vectors
 from embedsql.embedders.openai.answer import Answer, TooSlowError, failure, read_vectors
@@ -170,8 +171,7 @@ class Endpoint:
         payload = self._payload | {"input": list(texts)}
         if self.base64:
             payload["encoding_format"] = "base64"
-        # half a surrogate pair, which a question can hold, is no UTF-8
-        content = json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace")
+        content = _json(payload)
         longest = LARGEST_VECTOR * (len(texts) + 2)
         body = bytearray()
         async with self._connected().stream("POST", self._url, content=content) as response:
@@ -180,9 +180,7 @@ class Endpoint:
                 if len(body) > longest:
                     raise ProviderError(f"{self._server} answers without end")
         text = self._redacted(body[:1000].decode("utf-8", "replace"))[:300]
-        return Answer(
-            self._server, response.status_code, response.headers, bytes(body), text or "nothing"
-        )
+        return Answer(self._server, response.status_code, response.headers, body, text or "nothing")
 
     def _connected(self) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()
@@ -203,6 +201,13 @@ class Endpoint:
 
 def _close(client: httpx.AsyncClient, loop: asyncio.AbstractEventLoop) -> None:
     asyncio.run_coroutine_threadsafe(client.aclose(), loop)
+
+
+def _json(payload: Mapping[str, object]) -> bytes:
+    try:
+        return to_json(payload)
+    except PydanticSerializationError:  # half a surrogate pair, which a question can hold
+        return json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _embeddings_url(base_url: str) -> httpx.URL:

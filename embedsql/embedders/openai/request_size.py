@@ -7,7 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 FEWEST_TEXTS = 16  # a call of fewer is not spread over several requests
+FIRST_TEXTS = 128  # a server that takes fewer says so, and it is learned
+MOST_TEXTS = 2048  # OpenAI's limit
+FIRST_CHARACTERS = 50_000  # some 12,000 tokens
 REQUEST_BYTES = 300_000  # OpenAI takes 300,000 tokens in a request; none is less than a byte
+QUICK_SECONDS = 0.5  # an answer within them does not show what the server copes with
 
 
 @dataclass
@@ -15,15 +19,20 @@ class RequestSize:
     """Learned from the server's answers.
 
     Attributes:
+        texts: What it copes with: halved by a time-out or a 500, one more with each success, twice
+            as many with a quick one.
+        characters: What a request should bring, where the call has as much.
         ceiling: The server refuses more texts in a request.
-        texts: What it copes with: halved by a time-out or a 500, one more with each success.
     """
 
-    ceiling: int
-    texts: int = field(init=False)
+    texts: int = FIRST_TEXTS
+    characters: int = FIRST_CHARACTERS
+    ceiling: int = MOST_TEXTS
+    _usual: int = field(init=False)
+    _doubled_to: int = MOST_TEXTS
 
     def __post_init__(self) -> None:
-        self.texts = self.ceiling
+        self._usual = self.texts
 
     def refused(self, texts: int) -> None:
         """A request of so many failed for their number alone."""
@@ -32,12 +41,18 @@ class RequestSize:
 
     def failed(self, texts: int) -> None:
         """A request of so many was too much for the server, or came at a bad time."""
-        self.texts = max(1, min(self.texts, texts // 2))
+        self.texts = self._doubled_to = max(1, min(self.texts, texts // 2))
+        self.characters = max(FIRST_CHARACTERS, self.characters // 2)
 
-    def answered(self, texts: int) -> None:
+    def answered(self, texts: int, characters: int, seconds: float) -> None:
         """A request of so many was."""
-        if texts >= self.texts:
-            self.texts = min(self.texts + 1, self.ceiling)
+        if 2 * texts < self.texts and 2 * characters < self.characters:
+            return  # which says nothing of larger ones
+        more = min(self.texts + 1, self._usual)
+        if seconds < QUICK_SECONDS:
+            more = max(more, min(2 * self.texts, self._doubled_to))
+            self.characters = min(2 * self.characters, REQUEST_BYTES)
+        self.texts = min(max(self.texts, more), self.ceiling)
 
     def requests(self, texts: Sequence[str], concurrency: int) -> Iterator[Sequence[str]]:
         """A call's texts, in order, cut into requests of like size.
@@ -52,7 +67,7 @@ class RequestSize:
         request: list[str] = []
         size = 0
         for text in texts:
-            length = byte_length(text)
+            length = len(text) if text.isascii() else byte_length(text)
             if request and (len(request) >= most or size + length > REQUEST_BYTES):
                 yield request
                 request, size = [], 0
