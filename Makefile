@@ -8,6 +8,8 @@ STAMP := $(VENV)/.installed
 # the model's weights come from a package: nothing asks a model hub
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+# the tests start many processes, and each would compile our modules anew
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-more lint bench clean
 
@@ -17,7 +19,7 @@ demo: $(STAMP)
 test: $(STAMP)  # three processes for two cores: tests wait for servers, too
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m "not exhaustive"
 
-# the further cases of the matrices that test takes a few of
+# the further cases of the matrices that test takes a few of, and what takes long
 test-more: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m exhaustive
 

@@ -48,6 +48,7 @@ FORMS: list[tuple[tuple[str, ...], str]] = [
 
 
 @pytest.mark.parametrize("form", cases(FORMS, FORMS[5]), ids=str)
+@pytest.mark.exhaustive
 def test_a_form_is_added_filled_searched_and_built_anew(
     article: Embedsql, connection: psycopg.Connection, form: tuple[tuple[str, ...], str]
 ) -> None:

@@ -114,6 +114,7 @@ def wait_for(connection: psycopg.Connection, query: str) -> bool:
 
 
 @pytest.mark.usefixtures("article")
+@pytest.mark.exhaustive
 def test_a_model_that_is_judged_worse_is_not_switched_to_unasked(
     embedsql: Embedsql, tmp_path: Path
 ) -> None:

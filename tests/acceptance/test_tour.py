@@ -132,6 +132,7 @@ def test_drop_and_uninstall_leave_nothing(filled: Embedsql, connection: psycopg.
     filled.run("install")
 
 
+@pytest.mark.exhaustive
 def test_printed_sql_makes_the_same_index(
     embedsql: Embedsql, connection: psycopg.Connection
 ) -> None:

@@ -246,6 +246,7 @@ def test_a_savepoint_that_is_rolled_back_takes_the_note_with_it(
     assert verify_all(database).ok
 
 
+@pytest.mark.exhaustive
 def test_rows_inserted_in_bulk_by_a_trigger_of_another_bulk_insert_are_found(
     connection: psycopg.Connection, index: RegisteredIndex, database: str
 ) -> None:

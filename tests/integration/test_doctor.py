@@ -170,6 +170,7 @@ def test_a_document_names_index_severity_finding_and_mend(
     assert "there is no semantic index 'nothing'" in str(unknown.exception)
 
 
+@pytest.mark.exhaustive
 def test_an_ivfflat_index_with_lists_that_do_not_fit_is_built_anew(
     connection: psycopg.Connection, database: str
 ) -> None:
@@ -217,6 +218,7 @@ def test_lists_that_were_declared_unfit_are_forgotten(
     ],
     ids=str,
 )
+@pytest.mark.exhaustive
 def test_an_index_as_declared_is_not_found_fault_with(
     connection: psycopg.Connection, database: str, options: dict[str, Any]
 ) -> None:
@@ -378,6 +380,7 @@ def test_what_a_role_lacks_to_work_is_granted(
     assert diagnosed(worker_role) == []
 
 
+@pytest.mark.exhaustive
 def test_a_prepared_transaction_that_was_forgotten_is_rolled_back() -> None:
     with own_server(max_prepared_transactions="2") as server:
         database = conninfo(server.url)

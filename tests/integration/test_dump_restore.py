@@ -126,6 +126,7 @@ def test_a_restored_database_is_as_it_was_and_goes_on(
     assert verify_all(dumped).pending == 1
 
 
+@pytest.mark.exhaustive
 def test_a_restored_database_answers_the_same(
     dumped: str, empty_database: str, tmp_path: Path
 ) -> None:

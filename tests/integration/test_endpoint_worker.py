@@ -72,6 +72,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
         yield started
 
 
+@pytest.mark.exhaustive
 def test_a_bad_provider_costs_time_and_nothing_else(
     connection: psycopg.Connection, database: str, provider: Provider
 ) -> None:

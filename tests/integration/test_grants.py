@@ -192,6 +192,7 @@ def work_left(connection: psycopg.Connection, round_: int) -> None:
     connection.execute("UPDATE article SET body = %s WHERE id = 1", [f"edit {round_}"])
 
 
+@pytest.mark.exhaustive
 def test_worker_without_any_one_of_its_privileges_names_the_grant(
     connection: psycopg.Connection,
     database: str,
@@ -269,6 +270,7 @@ def test_row_that_a_policy_hides_is_not_taken_for_deleted(
     assert stored_chunks(connection, index) == stored
 
 
+@pytest.mark.exhaustive
 def test_search_role_searches_and_sees_nothing_else(
     connection: psycopg.Connection, database: str, index: RegisteredIndex, role: str
 ) -> None:

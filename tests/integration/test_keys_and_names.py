@@ -159,6 +159,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.exhaustive
 def test_hostile_names_go_the_whole_way(connection: psycopg.Connection, database: str) -> None:
     def execute(name: str, *statements: str) -> None:
         # the table, its key, its text and its index all bear the name, but for the last character

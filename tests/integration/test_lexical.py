@@ -89,7 +89,11 @@ def zipf(connection: psycopg.Connection, database: str) -> list[str]:
 
 # how many chunks there are is reckoned from the first pages where the planner does not know
 @pytest.mark.parametrize(
-    ("analyzed", "near"), [(True, 1e-4), (False, 0.02)], ids=["analyzed", "never analyzed"]
+    ("analyzed", "near"),
+    [
+        pytest.param(True, 1e-4, id="analyzed"),
+        pytest.param(False, 0.02, id="never analyzed", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_the_best_rows_are_those_of_bm25_by_the_book(
     zipf: list[str],
@@ -231,6 +235,7 @@ def test_of_stop_words_alone_only_the_dense_lane_knows_something(
     assert all(hit.lexical_rank is None for _, hit in rows)
 
 
+@pytest.mark.exhaustive
 def test_large_table_is_never_read_whole(
     connection: psycopg.Connection, database: str, sqlalchemy_engine: Engine
 ) -> None:

@@ -37,6 +37,7 @@ def logged(connection: psycopg.Connection, index: RegisteredIndex) -> int:
     return int(found[0])
 
 
+@pytest.mark.exhaustive
 def test_a_million_changes_of_one_row_are_one_encode(
     connection: psycopg.Connection, database: str, index: RegisteredIndex
 ) -> None:

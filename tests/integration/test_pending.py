@@ -155,6 +155,7 @@ def test_shapes_take_rows_that_wait(
         {"lexical": "english", "lexical_column": "title"},
     ],
 )
+@pytest.mark.exhaustive
 def test_they_weigh_as_they_will_when_embedded(
     connection: psycopg.Connection, database: str, options: dict[str, Any]
 ) -> None:

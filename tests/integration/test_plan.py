@@ -128,6 +128,7 @@ def test_a_plan_is_made_before_anything_is_installed(empty_database: str) -> Non
     assert f"{ROWS:,} rows" in text
 
 
+@pytest.mark.exhaustive
 def test_the_minutes_of_an_endpoint_are_unknown_unless_said(
     connection: psycopg.Connection, database: str
 ) -> None:
@@ -138,6 +139,7 @@ def test_the_minutes_of_an_endpoint_are_unknown_unless_said(
     assert run(database, *asked, "--rows-per-second", "10")["minutes"] == ROWS / 10 / 60
 
 
+@pytest.mark.exhaustive
 def test_a_plan_of_an_index_is_of_embedding_it_anew(
     connection: psycopg.Connection, database: str
 ) -> None:

@@ -108,6 +108,7 @@ def broken(*guards: tuple[str, str, str]) -> Callable[[str, str], str]:
     [((TEXT_CHECK, VERSION_CHECK), False), ((TEXT_CHECK, OBSERVED_ONLY), True)],
     ids=["late workers overwrite", "changes are forgotten"],
 )
+@pytest.mark.exhaustive
 def test_the_race_catches_a_broken_write_path(
     connection: psycopg.Connection,
     database: str,

@@ -271,6 +271,7 @@ def test_another_change_under_way_is_not_overridden(
     assert change.begin(following(index.spec)).generation == 2
 
 
+@pytest.mark.exhaustive
 def test_a_third_generation_waits_for_the_first_to_go(
     index: RegisteredIndex, change: ModelChange
 ) -> None:
@@ -424,6 +425,7 @@ def test_the_view_of_somebody_else_stays_where_the_type_does(
     assert verify_all(database).ok
 
 
+@pytest.mark.exhaustive
 def test_a_model_that_is_not_to_be_had_is_said_and_leaves_the_old_one_at_work(
     connection: psycopg.Connection, database: str, index: RegisteredIndex, change: ModelChange
 ) -> None:

@@ -101,6 +101,7 @@ def test_a_trained_cross_encoder_lifts_the_right_hit(
     assert ids(blended)[0] == 1
 
 
+@pytest.mark.exhaustive
 def test_a_cross_encoder_keeps_within_a_budget(
     articles: str, sqlalchemy_engine: Engine, judge: Reranker, misled: Any
 ) -> None:

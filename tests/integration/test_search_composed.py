@@ -22,6 +22,7 @@ from sqlalchemy.orm import (
 
 from embedsql import SemanticIndex
 from embedsql.search import Hit, Mode
+from tests.everyday import cases
 from tests.factories import add_index, create_article_table, drain
 
 WORDS = "amber birch cedar delta ember flint grove heath ivory jetty karst larch mango".split()
@@ -105,7 +106,7 @@ SEARCHES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", cases(MODES, "hybrid"))
 def test_a_statement_compiled_for_another_search_gives_the_same_rows(
     articles: None, sqlalchemy_engine: Engine, mode: Mode
 ) -> None:

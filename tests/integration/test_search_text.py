@@ -51,6 +51,7 @@ def searcher(connection: psycopg.Connection, database: str) -> Iterator[Register
 
 
 @pytest.mark.parametrize("text", cases(NASTY, *list(NASTY)[::3]))
+@pytest.mark.exhaustive
 def test_nasty_text_is_searched(searcher: RegisteredSearch, text: str) -> None:
     assert len(searcher.search(text).hits) == 2
 

@@ -105,6 +105,7 @@ def weights(sparse: str) -> dict[int, float]:
     return {int(place): float(weight) for place, _, weight in (one.partition(":") for one in pairs)}
 
 
+@pytest.mark.exhaustive
 def test_rows_rank_by_the_inner_product_of_what_the_encoder_gave(
     filled: SemanticIndex, alchemy: Engine, terms: SparseTerms
 ) -> None:
@@ -121,6 +122,7 @@ def test_rows_rank_by_the_inner_product_of_what_the_encoder_gave(
     assert found(alchemy, filled, "zebra") == []
 
 
+@pytest.mark.exhaustive
 def test_both_lanes_and_every_shape_take_it(filled: SemanticIndex, alchemy: Engine) -> None:
     hits = found(alchemy, filled, "amber quartz", mode="hybrid", limit=5)
     assert len(hits) == 5

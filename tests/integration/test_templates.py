@@ -176,6 +176,7 @@ def test_offsets_lead_back_into_the_markdown_text(
 
 
 @pytest.mark.parametrize("words", [None, TEMPLATE])
+@pytest.mark.exhaustive
 def test_a_text_of_ten_megabytes_is_cut_on_the_server_and_counted(
     connection: psycopg.Connection, start: Start, words: str | None
 ) -> None:

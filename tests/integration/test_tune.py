@@ -63,6 +63,7 @@ def tuned_index(articles: psycopg.Connection, module_database: str) -> Iterator[
     drop_index(articles, "article_search")
 
 
+@pytest.mark.exhaustive
 def test_the_cheapest_setting_that_reaches_the_target_is_proposed(tuned_index: Any) -> None:
     found = tuned_index(0.9)
     assert (found.vectors, found.probes) == (ROWS, 24)
@@ -169,6 +170,7 @@ def test_a_proposal_is_kept_and_searches_by_name_use_it(
         assert len(search.search("word1 word2", mode="dense", limit=20).hits) == 20
 
 
+@pytest.mark.exhaustive
 def test_stored_vectors_are_asked_and_their_own_rows_do_not_count(
     tuned_index: Any, articles: psycopg.Connection
 ) -> None:
@@ -226,6 +228,7 @@ def test_the_weight_of_words_is_learnt_where_vectors_are_weak(
     assert found.ndcg[0.0] < found.ndcg[16.0]
 
 
+@pytest.mark.exhaustive
 def test_a_weight_that_is_no_better_on_unseen_queries_is_not_taken(
     database: str, judged_index: list[JudgedQuery]
 ) -> None:

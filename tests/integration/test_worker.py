@@ -187,6 +187,7 @@ def test_one_providers_trouble_is_nobody_elses(
 
 
 @pytest.mark.parametrize("backfilled", [True, False])
+@pytest.mark.exhaustive
 def test_a_table_that_stays_locked_keeps_no_other_index_waiting(
     connection: psycopg.Connection, database: str, backfilled: bool
 ) -> None:

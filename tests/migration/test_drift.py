@@ -117,6 +117,7 @@ def test_another_vector_index_is_rebuilt(made: Application, definition: str) -> 
         ("article_search_chunk_1_lexemes", "repair_semantic_index"),
     ],
 )
+@pytest.mark.exhaustive
 def test_an_invalid_index_is_built_again(made: Application, name: str, operation: str) -> None:
     before = made.schema()
     break_it(

@@ -362,6 +362,7 @@ def test_a_model_that_is_still_the_same_is_not_loaded(application: Application) 
     ),
     ids=str,
 )
+@pytest.mark.exhaustive
 def test_what_the_index_alone_sees_costs_no_vectors(
     application: Application, change: tuple[str, str]
 ) -> None:

@@ -170,6 +170,7 @@ def test_a_processor_that_multiplies_no_int8_is_recognized(
 
 @pytest.mark.model
 @needs_weights
+@pytest.mark.exhaustive
 def test_the_same_weights_in_another_folder_have_the_same_fingerprint(
     model: SentenceTransformer, tmp_path: Path
 ) -> None:
@@ -224,6 +225,7 @@ def test_other_prompts_have_weights_of_their_own(
 
 @pytest.mark.model
 @needs_weights
+@pytest.mark.exhaustive
 def test_int8_weights_that_do_not_suit_the_model_are_refused_and_not_kept(
     model: SentenceTransformer, compiler: CopyingCompiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
