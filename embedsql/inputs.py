@@ -98,13 +98,13 @@ class Inputs:
 
     def _beginning(self, column: str) -> sql.Composed:
         # Trimmed after it is shortened: btrim() takes 12 bytes for each character. And only where
-        # there is something to do: both take longer than a hash of the whole.
-        bytes_ = sql.SQL("convert_to({0}, 'UTF8')").format(self._text(column))
+        # the first or the last byte is white space: both take longer than a hash of the whole.
+        encoded = sql.SQL("convert_to({}, 'UTF8')").format(self._text(column))
         return sql.SQL(
-            r"CASE WHEN octet_length({0}) <= {1} AND ascii({0}) > 32 "
-            r"AND get_byte({2}, octet_length({2}) - 1) > 32 THEN {0} "
-            r"ELSE nullif(btrim(left({0}, {1}), E' \t\n\r\f\x0B'), '') END"
-        ).format(self._text(column), sqlfile.literal(self._most), bytes_)
+            r"CASE WHEN octet_length({text}) BETWEEN 1 AND {most} AND get_byte({encoded}, 0) > 32 "
+            r"AND get_byte({encoded}, octet_length({encoded}) - 1) > 32 THEN {text} "
+            r"ELSE nullif(btrim(left({text}, {most}), E' \t\n\r\f\x0B'), '') END"
+        ).format(text=self._text(column), most=sqlfile.literal(self._most), encoded=encoded)
 
     def _text(self, column: str) -> sql.Composed:
         return sql.SQL("{}::text").format(sqlfile.identifier(self._source, column))
