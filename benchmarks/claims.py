@@ -96,7 +96,7 @@ def by_waiting(connection: psycopg.Connection) -> dict[str, Any]:
 
     def run(name: str) -> float:
         seconds, batch = claimers[name].claim()
-        assert len(batch.keys) == BATCH
+        assert len(batch) == BATCH
         claimers[name].give_back()
         return seconds
 

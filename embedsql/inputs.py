@@ -46,8 +46,6 @@ class Inputs:
         if self._spec.template is not None:
             template = sqlfile.literal(self._spec.template)
             hashes.append(sql.SQL("convert_to({}, 'UTF8')").format(template))
-        if len(hashes) == 1:
-            return sql.Composed(hashes)
         return sql.SQL("sha256({})").format(sql.SQL(" || ").join(hashes))
 
     @cached_property
@@ -97,8 +95,9 @@ class Inputs:
         return sqlfile.comma(self._beginning(name) for name in columns)
 
     def _beginning(self, column: str) -> sql.Composed:
-        # Trimmed after it is shortened: btrim() takes 12 bytes for each character. And only where
-        # the first or the last byte is white space: both take longer than a hash of the whole.
+        # Trimmed after it is shortened: btrim() takes 12 bytes for each character. A short text
+        # without white space at its ends is taken as it is: left() and btrim() together take
+        # longer than a hash of it.
         encoded = sql.SQL("convert_to({}, 'UTF8')").format(self._text(column))
         return sql.SQL(
             r"CASE WHEN octet_length({text}) BETWEEN 1 AND {most} AND get_byte({encoded}, 0) > 32 "

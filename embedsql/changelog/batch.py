@@ -38,11 +38,6 @@ class Batch:
     def __len__(self) -> int:
         return len(self.versions)
 
-    @property
-    def keys(self) -> list[tuple[str, ...]]:
-        """The source keys, each in the key's column order."""
-        return list(zip(*self.key_columns, strict=True))
-
 
 def claimers_lock(connection: psycopg.Connection, index_id: int) -> None:
     """Until the transaction ends, the only claimer: two would see the same keys as free.

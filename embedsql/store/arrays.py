@@ -86,6 +86,8 @@ class _VectorArrayDumper(Dumper):
 
     def dump(self, obj: VectorArray) -> bytearray:
         count, dimensions = len(obj.vectors), obj.vectors[0].size
+        if any(vector.size != dimensions for vector in obj.vectors):
+            raise ValueError("the vectors are of different dimensions")
         number = np.dtype(">f2" if obj.type == "halfvec" else ">f4")
         element = np.dtype(
             [

@@ -69,6 +69,7 @@ class Texts:
             source=slots.source,
             key_match=slots.key_match("s", "c"),
             row=slots.row,
+            row_of_claimed=slots.same_key("r", "c"),
         )
         given = sql.SQL("NULL::text" if index.spec.sparse_model is None else "terms::text")
         self._reusable = sqlfile.statement(

@@ -7,10 +7,10 @@ SELECT c.place::int, h.input_hash, h.unchanged, coalesce(r.chunks, 0), coalesce(
        CASE WHEN h.unchanged THEN '' ELSE {text} END,
        CASE WHEN h.unchanged THEN '{{}}' ELSE {context} END,
        CASE WHEN h.unchanged THEN false ELSE {too_long} END
-FROM claimed AS c JOIN {source} AS s ON {key_match} LEFT JOIN {row} AS r USING ({key_columns})
+FROM claimed AS c JOIN {source} AS s ON {key_match} LEFT JOIN {row} AS r ON {row_of_claimed}
 CROSS JOIN LATERAL (
-    -- Of claimed rows only, which the mention of one says, and once for each, as OFFSET 0 has it:
-    -- else the planner may hash every text of the whole source.
+    -- Else the planner may hash every text of the whole source: since d speaks of c and of s, it
+    -- is evaluated above their join; OFFSET 0 keeps it from being merged into what is around it.
     SELECT d.input_hash, d.input_hash IS NOT DISTINCT FROM r.input_hash AS unchanged
     FROM (SELECT {input_hash} AS input_hash WHERE c.place > 0 OFFSET 0) AS d
 ) AS h

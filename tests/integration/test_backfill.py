@@ -43,7 +43,7 @@ def worker(database: str, index: RegisteredIndex) -> Iterator[HandWorker]:
 
 
 def keys(batch: Batch | None) -> list[int]:
-    return [] if batch is None else sorted(int(key) for (key,) in batch.keys)
+    return [] if batch is None else sorted(int(key) for key in batch.key_columns[0])
 
 
 def is_backfilling(connection: psycopg.Connection) -> bool:
@@ -191,7 +191,7 @@ def test_every_key_is_found_whatever_order_its_type_has(
 
     found: list[tuple[str, ...]] = []
     while (batch := backfill.claim(connection, 3)) is not None:
-        found += batch.keys
+        found += zip(*batch.key_columns, strict=True)
 
     there = connection.execute("SELECT id::text, part::text FROM note").fetchall()
     assert sorted(found) == sorted(there)
@@ -285,7 +285,7 @@ def test_a_bulk_insert_during_a_backfill_starts_another(
     found = 0
     backfill = Backfill(index, "other")
     while (batch := backfill.claim(connection, 500)) is not None:
-        found += len(batch.keys)
+        found += len(batch)
 
     assert found == 2 + MANY + 9
     log = ChangeLog(index, "other")

@@ -39,7 +39,7 @@ def add(connection: psycopg.Connection, *keys: int) -> None:
 
 
 def keys_of(batch: Batch | None) -> list[int]:
-    return [] if batch is None else [int(key) for (key,) in batch.keys]
+    return [] if batch is None else [int(key) for key in batch.key_columns[0]]
 
 
 def test_a_claim_folds_repeated_keys_and_knows_every_sequence(

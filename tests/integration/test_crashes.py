@@ -38,9 +38,9 @@ def test_a_batch_that_nobody_survives_is_split_down_to_single_keys_and_buried(
 
     claims = list(iter(lambda: log.claim(connection, 100), None))
 
-    assert Counter(len(batch.keys) for batch in claims) == {9: 1, 3: 3, 1: 9}
+    assert Counter(len(batch) for batch in claims) == {9: 1, 3: 3, 1: 9}
     for batch in claims:  # each piece has its own keys' sequences, all of them, and no others
-        expected = {seq for seq, key in owner.items() if (str(key),) in batch.keys}
+        expected = {seq for seq, key in owner.items() if str(key) in batch.key_columns[0]}
         assert set(batch.seqs) == expected
         assert max(batch.versions) == max(expected)
     dead = connection.execute("SELECT key, error_class, attempts FROM embedsql.dead_letter")
@@ -56,7 +56,7 @@ def test_only_the_key_that_kills_its_workers_is_buried(
     worker = HandWorker(database, index, lease=PAST)
     crashes = 0
     while (batch := worker.log.claim(worker.connection, 100)) is not None:
-        if ("13",) in batch.keys:
+        if "13" in batch.key_columns[0]:
             crashes += 1
             continue
         prepared = worker.ingest.prepare(worker.connection, batch)

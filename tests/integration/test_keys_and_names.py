@@ -192,7 +192,7 @@ def test_hostile_names_go_the_whole_way(connection: psycopg.Connection, database
     assert verify_all(database).ok
 
 
-@pytest.mark.parametrize("column", ["found", "input", "place", "version"])
+@pytest.mark.parametrize("column", ["found", "input", "place", "version", "key_1"])
 def test_a_key_may_be_called_as_our_own_words(
     connection: psycopg.Connection, database: str, column: str
 ) -> None:
@@ -205,6 +205,23 @@ def test_a_key_may_be_called_as_our_own_words(
     drain(database)
 
     assert stored_chunks(connection, index) == [(3, "c"), (4, "d")]
+    assert verify_all(database).ok
+
+
+def test_other_columns_may_be_called_as_our_own(
+    connection: psycopg.Connection, database: str
+) -> None:
+    ours = "key_1, version, input_hash, chunks, truncated, kept, place, chunk_seq, embedding, seq"
+    columns = ours.replace(",", " int,")
+    connection.execute(f"CREATE TABLE note (id int PRIMARY KEY, body text, {columns} int)".encode())
+    index = add_index(connection, "note", text=("body",))
+    connection.execute("INSERT INTO note (id, body, key_1) VALUES (1, 'a', 2), (2, 'b', 1)")
+    drain(database)
+
+    connection.execute("UPDATE note SET body = 'c' WHERE key_1 = 2")
+    drain(database)
+
+    assert stored_chunks(connection, index) == [(1, "c"), (2, "b")]
     assert verify_all(database).ok
 
 

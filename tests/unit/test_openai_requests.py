@@ -12,7 +12,7 @@ import stamina
 
 from embedsql import BadVectorsError, EmbeddingError, ProviderError, TextRejectedError
 from embedsql.embedders.base import Embedder
-from embedsql.embedders.openai.request_size import REQUEST_BYTES, RequestSize
+from embedsql.embedders.openai.request_size import FIRST_CHARACTERS, REQUEST_BYTES, RequestSize
 from tests.unit.embedding_server import Answer, Provider, items, vector_of
 
 TEXTS = [f"text {n}" for n in range(1, 301)]
@@ -104,23 +104,35 @@ def test_a_call_of_the_size_it_asks_for_fills_all_its_requests(provider: Provide
 
 def test_a_quick_server_is_brought_more(provider: Provider) -> None:
     embedder = provider.embedder(concurrency=2)
-    before = embedder.call_characters
 
     for call in range(8):
         embedder.embed_documents([f"{call} {number}" for number in range(4096)])
 
     assert max(len(texts) for texts in provider.inputs()[:10]) <= 128
     assert max(len(texts) for texts in provider.inputs()) == 2048
-    assert embedder.call_characters == 2 * REQUEST_BYTES > before
+    assert embedder.call_characters == 2 * FIRST_CHARACTERS  # these texts say nothing of long ones
+
+
+def full(size: RequestSize, seconds: float, times: int = 1) -> None:
+    """Answers to requests that are as large as may be."""
+    for _ in range(times):
+        size.answered(size.most_texts, size.characters, seconds)
+
+
+def test_long_texts_are_brought_together_up_to_what_is_never_too_many_tokens() -> None:
+    size = RequestSize()
+
+    full(size, 0.1, times=10)
+
+    assert (size.most_texts, size.characters) == (2048, REQUEST_BYTES)
 
 
 def test_a_slow_server_is_not_brought_more() -> None:
     size = RequestSize()
 
-    for _ in range(10):
-        size.answered(size.texts, size.characters, seconds=3.0)
+    full(size, 3.0, times=10)
 
-    assert (size.texts, size.characters) == (128, RequestSize().characters)
+    assert size == RequestSize()
 
 
 def test_a_small_request_says_nothing_of_a_large_one() -> None:
@@ -131,27 +143,58 @@ def test_a_small_request_says_nothing_of_a_large_one() -> None:
     assert size == RequestSize()
 
 
-def test_what_failed_once_is_not_doubled_to_again() -> None:
+def test_a_server_that_turns_slow_is_brought_less() -> None:
     size = RequestSize()
-    for _ in range(2):
-        size.answered(size.texts, size.characters, seconds=0.1)
-    assert size.texts == 512
+    full(size, 0.1, times=10)
+
+    full(size, 20.0, times=3)
+    assert (size.most_texts, size.characters) == (256, 2 * FIRST_CHARACTERS)
+
+    full(size, 20.0, times=3)
+    assert size == RequestSize()
+
+
+def test_what_has_grown_too_far_is_taken_back_and_tried_with_caution() -> None:
+    size = RequestSize()
+    full(size, 0.1, times=2)
+    assert size.most_texts == 512
 
     size.failed(512)
-    for _ in range(10):
-        size.answered(size.texts, size.characters, seconds=0.1)
+    full(size, 0.1, times=7)
+    assert size.most_texts == 256
 
-    assert size.texts == 256
+    full(size, 0.1)
+    assert size.most_texts == 512
+
+
+def test_what_is_refused_once_it_has_grown_is_never_brought_again() -> None:
+    size = RequestSize()
+    full(size, 0.1, times=2)
+
+    size.refused(512)
+    full(size, 0.1, times=1000)
+
+    assert (size.most_texts, size.ceiling) == (256, 2048)
 
 
 def test_after_a_failure_a_slow_server_is_brought_one_more_with_each_answer() -> None:
     size = RequestSize()
 
     size.failed(128)
-    for _ in range(3):
-        size.answered(size.texts, size.characters, seconds=3.0)
+    full(size, 3.0, times=3)
 
-    assert size.texts == 67
+    assert size.most_texts == 67
+
+
+def test_a_text_that_a_server_stumbles_over_makes_no_requests_smaller(provider: Provider) -> None:
+    embedder = provider.embedder()
+    refuse_if(provider, lambda texts: TEXTS[7] in texts, Answer({"error": "assertion"}, 500))
+
+    assert set(bisect(embedder, TEXTS)) == {TEXTS[7]}
+    provider.payloads.clear()
+    embedder.embed_documents([f"other {text}" for text in TEXTS])
+
+    assert len(provider.payloads) == 4
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])

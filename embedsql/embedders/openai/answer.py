@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,12 +103,19 @@ def read_vectors(answer: Answer, count: int) -> Vectors:
 
 def _items(answer: Answer) -> list[Any]:
     try:
-        items = from_json(answer.body)["data"]
+        items = _json(answer.body)["data"]
     except (ValueError, KeyError, TypeError, RecursionError):
         items = None
     if not isinstance(items, list):
         raise ProviderError(f"{answer.server} answered without embeddings: {answer.text}")
     return items
+
+
+def _json(body: bytes | bytearray) -> Any:
+    try:
+        return from_json(body)
+    except ValueError:  # which knows neither byte order marks nor halves of surrogate pairs
+        return json.loads(body)
 
 
 def _vectors(embeddings: Sequence[Any]) -> Vectors:

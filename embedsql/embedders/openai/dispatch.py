@@ -124,7 +124,7 @@ class Dispatcher:
 
     async def _send(self, texts: Sequence[str], found: dict[str, Vectors]) -> None:
         """Send a request; where it fails for what is in it, send its halves."""
-        if len(texts) > self._size.texts:  # which was larger when the call was cut
+        if len(texts) > self._size.most_texts:  # which was larger when the call was cut
             await self._send_halves(texts, found)
             return
         base64 = self._endpoint.base64
@@ -132,7 +132,7 @@ class Dispatcher:
         try:
             vectors = await self._endpoint.embed(texts)
         except (TextRejectedError, BadVectorsError, ServerFailedError, TooSlowError) as error:
-            if isinstance(error, ProviderError):
+            if isinstance(error, TooSlowError) and len(texts) > 1:
                 self._size.failed(len(texts))
             if isinstance(error, ProviderError) or len(texts) == 1:
                 await self._endpoint.probe()  # raises where it would fail on any text
@@ -145,6 +145,8 @@ class Dispatcher:
                 whole = all(text in found for text in texts) and base64 == self._endpoint.base64
                 if whole and isinstance(error, TextRejectedError):
                     self._size.refused(len(texts))
+                elif whole and isinstance(error, ServerFailedError):
+                    self._size.failed(len(texts))
         else:
             self._check_dimensions(vectors)
             seconds = time.monotonic() - started
@@ -162,7 +164,9 @@ class Dispatcher:
         while isinstance(error, TextRejectedError) and self._may_be_too_long(cut):
             cut = cut[: len(cut) * 3 // 4]
             try:
-                found[text] = (await self._endpoint.embed([cut]))[0]
+                vectors = await self._endpoint.embed([cut])
+                self._check_dimensions(vectors)
+                found[text] = vectors[0]
                 return
             except TextRejectedError as again:
                 error = again

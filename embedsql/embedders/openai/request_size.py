@@ -12,47 +12,88 @@ MOST_TEXTS = 2048  # OpenAI's limit
 FIRST_CHARACTERS = 50_000  # some 12,000 tokens
 REQUEST_BYTES = 300_000  # OpenAI takes 300,000 tokens in a request; none is less than a byte
 QUICK_SECONDS = 0.5  # an answer within them does not show what the server copes with
+SLOW_SECONDS = 5.0
+LARGEST_GROWTH = 16  # 2,048 texts
+MOST_CAUTION = 64
 
 
 @dataclass
 class RequestSize:
     """Learned from the server's answers.
 
+    A server that answers in no time is asked for more at once, up to sixteen times as many texts
+    or six times as many characters, for a request takes milliseconds of its own. What is too much
+    is halved and grows again, with caution.
+
     Attributes:
-        texts: What it copes with: halved by a time-out or a 500, one more with each success, twice
-            as many with a quick one.
-        characters: What a request should bring, where the call has as much.
+        texts: In a request that has not grown: halved by what is too much, one more with each
+            answer.
         ceiling: The server refuses more texts in a request.
     """
 
     texts: int = FIRST_TEXTS
-    characters: int = FIRST_CHARACTERS
     ceiling: int = MOST_TEXTS
     _usual: int = field(init=False)
-    _doubled_to: int = MOST_TEXTS
+    _text_growth: int = 1
+    _character_growth: int = 1
+    _quick: int = 0  # answers since the last growth
+    _caution: int = 1  # quick answers before the next growth; 0: there will be none
 
     def __post_init__(self) -> None:
         self._usual = self.texts
 
+    @property
+    def most_texts(self) -> int:
+        """In a request."""
+        return min(self.texts * self._text_growth, self.ceiling)
+
+    @property
+    def characters(self) -> int:
+        """What a request should bring, where the call has as much."""
+        return min(FIRST_CHARACTERS * self._character_growth, REQUEST_BYTES)
+
     def refused(self, texts: int) -> None:
-        """A request of so many failed for their number alone."""
-        self.ceiling = max(1, min(self.ceiling, texts // 2))
-        self.texts = min(self.texts, self.ceiling)
+        """A request failed for its size alone, as any of this size will."""
+        if self._shrunk():  # whether it had too many texts or characters is not known
+            self._caution = 0
+        else:
+            self.ceiling = max(1, min(self.ceiling, texts // 2))
+            self.texts = min(self.texts, self.ceiling)
 
     def failed(self, texts: int) -> None:
         """A request of so many was too much for the server, or came at a bad time."""
-        self.texts = self._doubled_to = max(1, min(self.texts, texts // 2))
-        self.characters = max(FIRST_CHARACTERS, self.characters // 2)
+        if not self._shrunk():
+            self.texts = max(1, min(self.texts, texts // 2))
+        self._caution = min(self._caution * 8, MOST_CAUTION)
 
     def answered(self, texts: int, characters: int, seconds: float) -> None:
         """A request of so many was."""
-        if 2 * texts < self.texts and 2 * characters < self.characters:
+        many, long = 2 * texts >= self.most_texts, 2 * characters >= self.characters
+        if not many and not long:
             return  # which says nothing of larger ones
-        more = min(self.texts + 1, self._usual)
-        if seconds < QUICK_SECONDS:
-            more = max(more, min(2 * self.texts, self._doubled_to))
-            self.characters = min(2 * self.characters, REQUEST_BYTES)
-        self.texts = min(max(self.texts, more), self.ceiling)
+        if seconds > SLOW_SECONDS and self._shrunk():
+            return
+        if many and self.texts < self._usual:
+            self.texts = min(self.texts + 1, self.ceiling)
+        elif seconds < QUICK_SECONDS and self._caution:
+            self._grow(many, long)
+
+    def _grow(self, many: bool, long: bool) -> None:
+        self._quick += 1
+        if self._quick < self._caution:
+            return
+        self._quick = 0
+        if many:
+            self._text_growth = min(2 * self._text_growth, LARGEST_GROWTH)
+        if long:
+            self._character_growth = min(2 * self._character_growth, LARGEST_GROWTH)
+
+    def _shrunk(self) -> bool:
+        """Halve what has grown; whether anything had."""
+        before = self._text_growth, self._character_growth
+        self._text_growth, self._character_growth = (max(one // 2, 1) for one in before)
+        self._quick = 0
+        return max(before) > 1
 
     def requests(self, texts: Sequence[str], concurrency: int) -> Iterator[Sequence[str]]:
         """A call's texts, in order, cut into requests of like size.
@@ -62,7 +103,7 @@ class RequestSize:
             concurrency: Requests that are sent at a time; a large call makes no fewer.
         """
         count = min(concurrency, math.ceil(len(texts) / FEWEST_TEXTS))
-        count = max(count, math.ceil(len(texts) / self.texts), 1)
+        count = max(count, math.ceil(len(texts) / self.most_texts), 1)
         most = math.ceil(len(texts) / count)
         request: list[str] = []
         size = 0
