@@ -254,6 +254,7 @@ def test_a_key_that_changes_to_an_equal_one_keeps_its_vectors(
         assert verify_all(database).ok
 
 
+@pytest.mark.exhaustive
 def test_indexes_whose_names_differ_after_the_59th_byte_share_nothing(
     connection: psycopg.Connection, database: str
 ) -> None:

@@ -122,6 +122,7 @@ def test_the_best_rows_are_those_of_bm25_by_the_book(
             assert hit.bm25 == pytest.approx(expected[id_], rel=near)
 
 
+@pytest.mark.exhaustive
 def test_a_filter_holds_inside_the_lane_and_the_rows_are_still_the_best(
     zipf: list[str], connection: psycopg.Connection, sqlalchemy_engine: Engine
 ) -> None:

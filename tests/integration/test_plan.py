@@ -105,6 +105,7 @@ def run(database: str, *arguments: str) -> Any:
     return json.loads(said) if "--json" in arguments else said
 
 
+@pytest.mark.exhaustive
 def test_a_plan_is_made_before_anything_is_installed(empty_database: str) -> None:
     with psycopg.connect(empty_database, autocommit=True) as connection:
         connection.execute("CREATE EXTENSION vector")

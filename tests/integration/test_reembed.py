@@ -365,6 +365,7 @@ def test_a_truncate_and_deletes_reach_every_generation(
     assert verify_all(database).ok
 
 
+@pytest.mark.exhaustive
 def test_a_bulk_insert_is_backfilled_in_both_generations(
     connection: psycopg.Connection, database: str, index: RegisteredIndex, change: ModelChange
 ) -> None:

@@ -83,6 +83,7 @@ def test_dense_search_gives_the_order_of_exact_cosine(
     assert {hit.strategy for _, hit in rows} == {"ann"}
 
 
+@pytest.mark.exhaustive
 def test_dense_search_of_many_rows_uses_the_vector_index(
     connection: psycopg.Connection, database: str, sqlalchemy_engine: Engine
 ) -> None:

@@ -191,6 +191,7 @@ def test_function_has_the_keys_of_its_source_under_their_names_and_types(
         "x" * 63,
     ],
 )
+@pytest.mark.exhaustive
 def test_hostile_names_are_only_names(
     connection: psycopg.Connection, database: str, name: str
 ) -> None:

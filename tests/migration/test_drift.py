@@ -95,6 +95,7 @@ DEFINITIONS = [
 
 
 @pytest.mark.parametrize("definition", cases(DEFINITIONS, *DEFINITIONS[::3]))
+@pytest.mark.exhaustive
 def test_another_vector_index_is_rebuilt(made: Application, definition: str) -> None:
     before = made.schema()
     break_it(

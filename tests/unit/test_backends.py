@@ -241,6 +241,7 @@ def test_int8_weights_that_do_not_suit_the_model_are_refused_and_not_kept(
 
 @pytest.mark.model
 @needs_weights
+@pytest.mark.exhaustive
 def test_a_cache_that_cannot_be_written_is_told(
     model: SentenceTransformer,
     compiler: CopyingCompiler,
