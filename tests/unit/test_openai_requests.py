@@ -127,6 +127,23 @@ def test_long_texts_are_brought_together_up_to_what_is_never_too_many_tokens() -
     assert (size.most_texts, size.characters) == (2048, REQUEST_BYTES)
 
 
+def test_a_limit_on_what_comes_in_a_minute_is_not_run_into_for_ever(provider: Provider) -> None:
+    embedder = provider.embedder(concurrency=1)
+    texts = [f"{number:04}" * 100 for number in range(400)]
+    for call in range(4):
+        embedder.embed_documents([f"{call} {text}" for text in texts])
+    assert embedder.call_characters > 100_000
+    too_many = Answer({"error": "tokens per minute"}, 429, {"Retry-After": "0"})
+    refuse_if(provider, lambda texts: len("".join(texts)) > 100_000, too_many)
+
+    for _ in range(2):
+        with pytest.raises(ProviderError):
+            embedder.embed_documents(texts)
+
+    assert embedder.call_characters <= 100_000
+    embedder.embed_documents(texts[: embedder.call_characters // 400])
+
+
 def test_a_slow_server_is_not_brought_more() -> None:
     size = RequestSize()
 
@@ -148,9 +165,9 @@ def test_a_server_that_turns_slow_is_brought_less() -> None:
     full(size, 0.1, times=10)
 
     full(size, 20.0, times=3)
-    assert (size.most_texts, size.characters) == (256, 2 * FIRST_CHARACTERS)
+    assert (size.most_texts, size.characters) == (256, FIRST_CHARACTERS)
 
-    full(size, 20.0, times=3)
+    full(size, 20.0)
     assert size == RequestSize()
 
 

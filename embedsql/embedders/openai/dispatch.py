@@ -147,6 +147,9 @@ class Dispatcher:
                     self._size.refused(len(texts))
                 elif whole and isinstance(error, ServerFailedError):
                     self._size.failed(len(texts))
+        except ProviderError:
+            self._size.held_back()
+            raise
         else:
             self._check_dimensions(vectors)
             seconds = time.monotonic() - started

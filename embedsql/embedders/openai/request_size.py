@@ -13,7 +13,6 @@ FIRST_CHARACTERS = 50_000  # some 12,000 tokens
 REQUEST_BYTES = 300_000  # OpenAI takes 300,000 tokens in a request; none is less than a byte
 QUICK_SECONDS = 0.5  # an answer within them does not show what the server copes with
 SLOW_SECONDS = 5.0
-LARGEST_GROWTH = 16  # 2,048 texts
 MOST_CAUTION = 64
 
 
@@ -66,6 +65,11 @@ class RequestSize:
             self.texts = max(1, min(self.texts, texts // 2))
         self._caution = min(self._caution * 8, MOST_CAUTION)
 
+    def held_back(self) -> None:
+        """The server asks for patience: it may allow so much in a minute, and this was more."""
+        if self._shrunk():
+            self._caution = min(self._caution * 8, MOST_CAUTION)
+
     def answered(self, texts: int, characters: int, seconds: float) -> None:
         """A request of so many was."""
         many, long = 2 * texts >= self.most_texts, 2 * characters >= self.characters
@@ -83,10 +87,10 @@ class RequestSize:
         if self._quick < self._caution:
             return
         self._quick = 0
-        if many:
-            self._text_growth = min(2 * self._text_growth, LARGEST_GROWTH)
-        if long:
-            self._character_growth = min(2 * self._character_growth, LARGEST_GROWTH)
+        if many and self.most_texts < self.ceiling:
+            self._text_growth *= 2
+        if long and self.characters < REQUEST_BYTES:
+            self._character_growth *= 2
 
     def _shrunk(self) -> bool:
         """Halve what has grown; whether anything had."""
