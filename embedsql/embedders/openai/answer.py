@@ -103,7 +103,7 @@ def read_vectors(answer: Answer, count: int) -> Vectors:
 
 def _items(answer: Answer) -> list[Any]:
     try:
-        items = _json(answer.body)["data"]
+        items = _parsed(answer.body)["data"]
     except (ValueError, KeyError, TypeError, RecursionError):
         items = None
     if not isinstance(items, list):
@@ -111,7 +111,7 @@ def _items(answer: Answer) -> list[Any]:
     return items
 
 
-def _json(body: bytes | bytearray) -> Any:
+def _parsed(body: bytes | bytearray) -> Any:
     try:
         return from_json(body)
     except ValueError:  # which knows neither byte order marks nor halves of surrogate pairs

@@ -171,7 +171,7 @@ class Endpoint:
         payload = self._payload | {"input": list(texts)}
         if self.base64:
             payload["encoding_format"] = "base64"
-        content = _json(payload)
+        content = _encoded(payload)
         longest = LARGEST_VECTOR * (len(texts) + 2)
         body = bytearray()
         async with self._connected().stream("POST", self._url, content=content) as response:
@@ -203,7 +203,7 @@ def _close(client: httpx.AsyncClient, loop: asyncio.AbstractEventLoop) -> None:
     asyncio.run_coroutine_threadsafe(client.aclose(), loop)
 
 
-def _json(payload: Mapping[str, object]) -> bytes:
+def _encoded(payload: Mapping[str, object]) -> bytes:
     try:
         return to_json(payload)
     except PydanticSerializationError:  # half a surrogate pair, which a question can hold

@@ -112,7 +112,7 @@ class RequestSize:
         request: list[str] = []
         size = 0
         for text in texts:
-            length = len(text) if text.isascii() else byte_length(text)
+            length = byte_length(text)
             if request and (len(request) >= most or size + length > REQUEST_BYTES):
                 yield request
                 request, size = [], 0
@@ -124,4 +124,4 @@ class RequestSize:
 
 def byte_length(text: str) -> int:
     """Bytes in UTF-8: no fewer than tokens, whatever the tokenizer."""
-    return len(text.encode("utf-8", "replace"))
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
