@@ -252,13 +252,14 @@ def _by_length(texts: Mapping[bytes, str], characters: int) -> Iterator[list[tup
 def _embedded(row: PreparedRow, vectors: Mapping[bytes, Encoded]) -> EmbeddedRow | None:
     """``None`` where a chunk lacks its vector, since a worker was asked to stop."""
     source, pieces, truncated = row
+    place, seen, input_hash = source[:3]
     if pieces is None:
-        return EmbeddedRow(source.place, source.input_hash, None, source.chunks, truncated)
+        return EmbeddedRow(place, seen, input_hash, None, source.chunks, truncated)
     try:
         chunks = [EmbeddedChunk(chunk, key, vectors[key]) for chunk, key in pieces]
     except KeyError:
         return None
-    return EmbeddedRow(source.place, source.input_hash, chunks, len(chunks), truncated)
+    return EmbeddedRow(place, seen, input_hash, chunks, len(chunks), truncated)
 
 
 def _failure(place: int, error: Exception) -> Failure:

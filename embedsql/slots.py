@@ -100,6 +100,16 @@ class Slots:
             for own, column in zip(self.own_key, self.spec.key, strict=True)
         )
 
+    @cached_property
+    def unnested_key(self) -> sql.Composed:
+        """``unnest(%(key_1)s::text[]::bigint[]) AS key_1, …``: the same, as columns of a query."""
+        return sqlfile.comma(
+            sql.SQL("unnest({}::text[]::{}[]) AS {}").format(
+                sql.Placeholder(own, "b"), sqlfile.raw(column.type), sqlfile.identifier(own)
+            )
+            for own, column in zip(self.own_key, self.spec.key, strict=True)
+        )
+
     def source_key_as_own(self, row: str) -> sql.Composed:
         """``s.id AS key_1``"""
         return sqlfile.comma(

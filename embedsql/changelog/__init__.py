@@ -6,7 +6,7 @@ The change log holds keys that may have changed; a backfill finds rows that it d
 from __future__ import annotations
 
 from embedsql.changelog.backfill import Backfill
-from embedsql.changelog.batch import LEASE_SECONDS, Batch
+from embedsql.changelog.batch import BY_KEY, LEASE_SECONDS, Batch
 from embedsql.changelog.log import MOST_CRASHES, ChangeLog
 
-__all__ = ["LEASE_SECONDS", "MOST_CRASHES", "Backfill", "Batch", "ChangeLog"]
+__all__ = ["BY_KEY", "LEASE_SECONDS", "MOST_CRASHES", "Backfill", "Batch", "ChangeLog"]

@@ -13,12 +13,14 @@ import psycopg
 from psycopg import sql
 
 from embedsql import sqlfile
-from embedsql.changelog.batch import LEASE_SECONDS, Batch, claimers_lock
+from embedsql.changelog.batch import BY_KEY, LEASE_SECONDS, Batch, claimers_lock
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
 LONGEST_WINDOW = 20_000  # keys looked at in one transaction: tens of milliseconds
-LONGEST_WAIT = "SET LOCAL lock_timeout = '2s'"
+
+_SETTINGS = f"""SELECT set_config('row_security', 'off', true),
+    set_config('lock_timeout', '2s', true), {BY_KEY}"""
 
 
 class Backfill:
@@ -69,8 +71,7 @@ class Backfill:
         with connection.transaction():
             # a row hidden by a policy would be passed over, and the source comes first as in a
             # TRUNCATE, whose trigger empties our tables
-            connection.execute("SET LOCAL row_security = off")
-            connection.execute(LONGEST_WAIT)
+            connection.execute(_SETTINGS)
             connection.execute(self._lock, {})
             claimers_lock(connection, self._index_id)
             place = connection.execute(self._place, {"index_id": self._index_id}).fetchone()

@@ -29,7 +29,7 @@ class Array:
 
     Attributes:
         values: Its elements; a text may be ``None``.
-        type: ``bool``, ``int4``, ``int8``, ``bytea`` or ``text``.
+        type: ``bool``, ``int4``, ``int8``, ``bytea``, ``text`` or ``xid`` (in bytes).
     """
 
     values: Sequence[Any]
@@ -43,7 +43,7 @@ class _ArrayDumper(Dumper):
         number = _NUMBERS.get(obj.type)
         if number is not None:
             body = _numbers(obj.values, number)
-        elif obj.type == "bytea":
+        elif obj.type in ("bytea", "xid"):
             body = _pieces(obj.values)
         else:
             encoding = self.connection.info.encoding if self.connection else "utf-8"

@@ -36,6 +36,7 @@ class EmbeddedRow(NamedTuple):
 
     Attributes:
         place: Position of its key in the batch.
+        seen: The xmin of the source row that was read.
         input_hash: Of the text that was embedded.
         chunks: Its chunks; none where the text is blank, ``None`` where the stored ones stand.
         chunk_count: How many chunks the row has.
@@ -43,7 +44,8 @@ class EmbeddedRow(NamedTuple):
     """
 
     place: int
-    input_hash: bytes
+    seen: bytes | None
+    input_hash: bytes | None
     chunks: Sequence[EmbeddedChunk] | None
     chunk_count: int
     truncated: bool

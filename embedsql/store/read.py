@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from embedsql import sqlfile
-from embedsql.changelog import Batch
+from embedsql.changelog import BY_KEY, Batch
 from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
@@ -19,8 +19,8 @@ from embedsql.store.outcome import Encoded
 
 # A row hidden by a policy must be an error: it would be taken for a deleted one. And a table that
 # somebody keeps locked must not keep the other indexes waiting.
-_SETTINGS = """SELECT set_config('row_security', 'off', true),
-    set_config('lock_timeout', '2s', true)"""
+_SETTINGS = f"""SELECT set_config('row_security', 'off', true),
+    set_config('lock_timeout', '2s', true), {BY_KEY}"""
 
 
 class SourceText(NamedTuple):
@@ -28,6 +28,7 @@ class SourceText(NamedTuple):
 
     Attributes:
         place: Position of its key in the batch, from 0.
+        seen: The row's xmin, which tells one version of it from another.
         input_hash: Of all text columns, whole, and the template, taken by the server.
         unchanged: Whether the stored chunks were made of this very text; it is not sent then.
         chunks: Stored chunks; counts only where unchanged.
@@ -41,6 +42,7 @@ class SourceText(NamedTuple):
     """
 
     place: int
+    seen: bytes
     input_hash: bytes
     unchanged: bool
     chunks: int
@@ -97,10 +99,11 @@ class Texts:
         }
 
     def _source_text(self, row: tuple[Any, ...]) -> SourceText:
-        place, input_hash, unchanged, chunks, was_truncated, text, context, too_long = row
+        place, seen, input_hash, unchanged, chunks, was_truncated, text, context, too_long = row
         text, heading, named = around_text(text, context, self._named)
         return SourceText(
             place - 1,
+            seen,
             input_hash,
             unchanged,
             chunks,

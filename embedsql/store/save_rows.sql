@@ -1,34 +1,29 @@
 WITH claimed AS MATERIALIZED (
-    SELECT * FROM unnest({key_parameters}, %(versions)b::bigint[]) WITH ORDINALITY
-        AS k ({key_columns}, version, place)
-), made AS MATERIALIZED (
-    SELECT * FROM unnest(%(places)b::bigint[], %(input_hashes)b::bytea[], %(chunk_counts)b::int[],
-        %(truncated)b::boolean[], %(kept)b::boolean[]) AS m (place, input_hash, chunks, truncated, kept)
-), current AS MATERIALIZED (
-    -- MATERIALIZED, and joined by key: else the planner may hash every text of the whole source
-    SELECT c.*, {input_hash} AS input_hash
-    FROM claimed AS c JOIN {source} AS s ON {key_match}
-), agreed AS MATERIALIZED (
-    -- the text is still the one that was embedded, and chunks that are kept are still there
-    SELECT c.*, m.chunks, m.truncated FROM current AS c JOIN made AS m USING (place, input_hash)
-    WHERE NOT m.kept OR m.input_hash = (SELECT r.input_hash FROM {row} AS r WHERE {row_of_claimed})
-), gone AS MATERIALIZED (
-    SELECT c.* FROM claimed AS c WHERE NOT EXISTS (SELECT FROM current AS x WHERE x.place = c.place)
+    SELECT * FROM unnest({key_parameters}, %(versions)b::bigint[], %(seen)b::xid[], %(input_hashes)b::bytea[],
+        %(chunk_counts)b::int[], %(truncated)b::boolean[], %(kept)b::boolean[]) WITH ORDINALITY
+        AS k ({key_columns}, version, seen, input_hash, chunks, truncated, kept, place)
+), found AS MATERIALIZED (
+    SELECT c.*, CASE
+        WHEN s.{source_key} IS NULL THEN 'gone'
+        WHEN c.input_hash IS NULL THEN NULL  -- nothing was made of it
+        -- Of two texts of a key with one xmin only the last was ever seen. Other columns may have
+        -- been written since, and made a row of another xmin.
+        WHEN s.xmin <> c.seen AND c.input_hash <> {input_hash} THEN NULL
+        WHEN c.kept AND c.input_hash IS DISTINCT FROM r.input_hash THEN NULL  -- its chunks are others
+        WHEN r.version IS NULL THEN 'added'
+        WHEN r.version > c.version THEN 'older'
+        ELSE 'saved' END AS what
+    FROM claimed AS c LEFT JOIN {source} AS s ON {key_match} LEFT JOIN {row} AS r ON {row_of_claimed}
+), added AS (
+    -- nobody else can: a batch owns its keys
+    INSERT INTO {row} ({key_columns}, version, input_hash, chunks, truncated)
+    SELECT {key_columns}, version, input_hash, chunks, truncated FROM found WHERE what = 'added'
 ), saved AS (
-    INSERT INTO {row} AS r ({key_columns}, version, input_hash, chunks, truncated)
-    SELECT {key_columns}, version, input_hash, chunks, truncated FROM agreed
-    ON CONFLICT ({key_columns}) DO UPDATE
-        SET version = EXCLUDED.version, input_hash = EXCLUDED.input_hash,
-            chunks = EXCLUDED.chunks, truncated = EXCLUDED.truncated
-        WHERE r.version <= EXCLUDED.version
-    RETURNING {key_columns}
+    UPDATE {row} AS r
+    SET version = f.version, input_hash = f.input_hash, chunks = f.chunks, truncated = f.truncated
+    FROM found AS f WHERE f.what = 'saved' AND {row_of_found}
 ), removed AS (
-    DELETE FROM {row} AS r USING gone AS g
-    WHERE {row_of_gone} AND r.version <= g.version
-    RETURNING {row_key}
+    DELETE FROM {row} AS r USING found AS f
+    WHERE f.what = 'gone' AND {row_of_found} AND r.version <= f.version
 )
--- a hashed IN: a join of two small sets of unknown size would compare each key with every other
-SELECT a.place::int,
-       CASE WHEN ({agreed_key}) IN (SELECT {key_columns} FROM saved) THEN 'saved' ELSE 'older' END
-FROM agreed AS a
-UNION ALL SELECT g.place::int, 'gone' FROM gone AS g
+SELECT place::int, what FROM found WHERE what IS NOT NULL

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from embedsql import sqlfile
-from embedsql.changelog import Batch, ChangeLog
+from embedsql.changelog import BY_KEY, Batch, ChangeLog
 from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
@@ -22,8 +22,11 @@ from embedsql.vector_slots import VectorSlots
 
 # Not to wait for the disk: should the server crash, vectors and acknowledgement are lost together,
 # and the log still holds the keys.
-_SETTINGS = """SELECT set_config('row_security', 'off', true),
-    set_config('lock_timeout', '5s', true), set_config('synchronous_commit', 'off', true)"""
+_SETTINGS = f"""SELECT set_config('row_security', 'off', true),
+    set_config('lock_timeout', '5s', true), set_config('synchronous_commit', 'off', true),
+    {BY_KEY}"""
+
+_NOTHING_MADE = EmbeddedRow(-1, None, None, (), 0, False)
 
 
 class Vectors:
@@ -41,7 +44,15 @@ class Vectors:
         self._lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(slots.source)
         self._save_rows = _filled("save_rows.sql", slots)
         self._delete_surplus = _filled("delete_surplus.sql", slots)
+        self._add_chunks = _filled("add_chunks.sql", slots)
         self._save_chunks = _filled("save_chunks.sql", slots)
+        self._measured = index.spec.lexical is None
+        self._is_measured = sqlfile.statement(
+            __package__,
+            "is_measured.sql",
+            name=sqlfile.literal(index.spec.name),
+            generation=sqlfile.literal(index.generation),
+        )
         self._note_configurations = (
             None
             if index.spec.lexical_column is None
@@ -93,7 +104,8 @@ class Vectors:
             self._park_failures(connection, batch, lost)
             self._log_unsettled(connection, batch, settled | {one.place for one in lost})
         kinds = list(outcome.values())
-        saved, gone = kinds.count("saved") + kinds.count("older"), kinds.count("gone")
+        gone = kinds.count("gone")
+        saved = len(kinds) - gone
         changed = len(batch) - saved - gone - len(lost)
         return Outcome(saved, gone, changed, len(lost))
 
@@ -114,20 +126,23 @@ class Vectors:
     def _save(
         self, connection: psycopg.Connection, batch: Batch, rows: Sequence[EmbeddedRow]
     ) -> Mapping[int, str]:
+        # one element for each key, empty where nothing was made of it
+        made: list[EmbeddedRow] = [_NOTHING_MADE] * len(batch)
+        for row in rows:
+            made[row.place] = row
+        places, seen, input_hashes, chunks, counts, truncated = zip(*made, strict=True)
         values = {
             **keys_of(batch),
             "versions": Array(batch.versions, "int8"),
-            "places": Array([row.place + 1 for row in rows], "int8"),
-            "input_hashes": Array([row.input_hash for row in rows], "bytea"),
-            "chunk_counts": Array([row.chunk_count for row in rows], "int4"),
-            "truncated": Array([row.truncated for row in rows], "bool"),
-            "kept": Array([row.chunks is None for row in rows], "bool"),
+            "seen": Array(seen, "xid"),
+            "input_hashes": Array(input_hashes, "bytea"),
+            "chunk_counts": Array(counts, "int4"),
+            "truncated": Array(truncated, "bool"),
+            "kept": Array([one is None for one in chunks], "bool"),
         }
         found = connection.execute(self._save_rows, values).fetchall()
         outcome = {place - 1: what for place, what in found}
-        saved = [row for row in rows if outcome.get(row.place) == "saved"]
-        gone = [place for place, what in outcome.items() if what == "gone"]
-        self._replace_chunks(connection, batch, saved, gone)
+        self._replace_chunks(connection, batch, made, outcome)
         self._acknowledge_keys(connection, batch, sorted(outcome))
         return outcome
 
@@ -135,20 +150,48 @@ class Vectors:
         self,
         connection: psycopg.Connection,
         batch: Batch,
-        saved: Sequence[EmbeddedRow],
-        gone: Sequence[int],
+        made: Sequence[EmbeddedRow],
+        outcome: Mapping[int, str],
     ) -> None:
-        rewritten = [row for row in saved if row.chunks is not None]
+        """Remove chunks that are none any more, and write those there are."""
+        added, saved, gone = (
+            [place for place, what in outcome.items() if what == kind]
+            for kind in ("added", "saved", "gone")
+        )
+        new = [made[place] for place in added]
+        rewritten = [made[place] for place in saved if made[place].chunks is not None]
         if self._column is not None:
-            self._column.save(connection, batch, rewritten)
-        places = [row.place for row in rewritten] + list(gone)
-        if places:
-            counts = [row.chunk_count for row in rewritten] + [0] * len(gone)
-            surplus = {**keys_at(batch, places), "chunk_counts": Array(counts, "int4")}
+            self._column.save(connection, batch, new + rewritten)
+        # of a row that is added, too: should any be left of it, they are not in the way then
+        left = dict.fromkeys(added + gone, 0) | {row.place: row.chunk_count for row in rewritten}
+        if left:
+            surplus = {
+                **keys_at(batch, list(left)),
+                "chunk_counts": Array([*left.values()], "int4"),
+            }
             connection.execute(self._delete_surplus, surplus)
+        if not self._knows_length(connection):  # the first to be saved tell it
+            rewritten, new = new + rewritten, []
+        self._write_chunks(connection, self._add_chunks, batch, new)
+        self._write_chunks(connection, self._save_chunks, batch, rewritten)
+
+    def _knows_length(self, connection: psycopg.Connection) -> bool:
+        """Whether the average length of a chunk is known, by which its words are weighed."""
+        if not self._measured:
+            found = connection.execute(self._is_measured, {}).fetchone()
+            self._measured = found is not None and found[0]
+        return self._measured
+
+    def _write_chunks(
+        self,
+        connection: psycopg.Connection,
+        statement: sql.Composed,
+        batch: Batch,
+        rows: Sequence[EmbeddedRow],
+    ) -> None:
         chunks = [
             (row.place, sequence, embedded)
-            for row in rewritten
+            for row in rows
             for sequence, embedded in enumerate(row.chunks or ())
         ]
         if not chunks:
@@ -164,14 +207,14 @@ class Vectors:
             "embeddings": VectorArray([one.encoded.vector for _, _, one in chunks], self._type),
             "terms": Array([one.encoded.terms for _, _, one in chunks], "text"),
         }
-        connection.execute(self._save_chunks, values)
+        connection.execute(statement, values)
         if self._note_configurations is not None:
             connection.execute(self._note_configurations, values)
 
     def _acknowledge_keys(
         self, connection: psycopg.Connection, batch: Batch, places: Sequence[int]
     ) -> None:
-        if not places:
+        if not places or not batch.seqs:  # a backfill's were not logged
             return
         values = {
             **keys_at(batch, places),
@@ -229,10 +272,10 @@ def _filled(name: str, slots: Slots) -> sql.Composed:
         input_hash=Inputs(slots.spec).hash,
         key_parameters=slots.key_parameters,
         key_columns=slots.key_columns,
-        agreed_key=slots.own_key_of("a"),
-        row_key=slots.own_key_of("r"),
+        source_key=sqlfile.identifier(slots.spec.key[0].name),
+        unnested_key=slots.unnested_key,
         row_of_claimed=slots.same_key("r", "c"),
-        row_of_gone=slots.same_key("r", "g"),
+        row_of_found=slots.same_key("r", "f"),
         chunk_of_key=slots.same_key("c", "k"),
         key_match=slots.key_match("s", "c"),
         key_json=slots.key_json,

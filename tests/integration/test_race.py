@@ -81,10 +81,10 @@ def test_no_race_leaves_anything_wrong(
 
 TEXT_CHECK = (
     "save_rows.sql",
-    "JOIN made AS m USING (place, input_hash)",
-    "JOIN made AS m USING (place)",
+    "WHEN s.xmin <> c.seen AND c.input_hash <> {input_hash} THEN NULL",
+    "",
 )
-VERSION_CHECK = ("save_rows.sql", "WHERE r.version <= EXCLUDED.version", "")
+VERSION_CHECK = ("save_rows.sql", "WHEN r.version > c.version THEN 'older'", "")
 OBSERVED_ONLY = ("acknowledge.sql", "seq = ANY (%(seqs)b) AND", "")
 
 

@@ -1,0 +1,17 @@
+-- Of rows of which nothing was stored. No conflict is looked for, and nothing is set aside in between.
+INSERT INTO {chunk}
+    ({key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, terms{vector_columns})
+SELECT {key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, {terms}{vector_values}
+FROM (
+    SELECT average_length AS length FROM embedsql.semantic_index
+    WHERE name = {name} AND generation = {generation}
+) AS average, (
+    SELECT k.*, {lexemes} AS lexemes
+    FROM (
+        SELECT {unnested_key}, unnest(%(chunk_seqs)b::int[]) AS chunk_seq, unnest(%(starts)b::int[]) AS start_offset,
+            unnest(%(content_hashes)b::bytea[]) AS content_hash, unnest(%(texts)b::text[]) AS chunk,
+            unnest(%(headings)b::text[]) AS heading, unnest(%(titled)b::int[]) AS titled,
+            unnest(%(embeddings)b::{vector_array}) AS embedding, unnest(%(terms)b::text[]) AS given_terms
+    ) AS k
+    OFFSET 0  -- the words are found once, not wherever they are used
+) AS k {vector_from}
