@@ -75,7 +75,7 @@ class Items:
         set_triggers(self._connection, self._triggers)
         self._connection.execute("DELETE FROM article WHERE id < 0")
         return self._drain(
-            lambda batch: self._vectors.write(self._connection, self._change_log, batch, ())
+            lambda batch: self._vectors.write(self._connection, self._change_log, batch, (), {})
         )
 
     def unchanged(self) -> float:

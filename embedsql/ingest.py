@@ -10,44 +10,19 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 from weakref import WeakSet
 
 import psycopg
 
 from embedsql.changelog import Batch, ChangeLog
-from embedsql.chunking import Chunk, Chunker
+from embedsql.chunking import Chunker
 from embedsql.embedders import Embedder, check_vectors
 from embedsql.embedders.sparse import terms_of
 from embedsql.errors import ConfigurationError, ProviderError, TextRejectedError
 from embedsql.registry import RegisteredIndex
-from embedsql.store import (
-    EmbeddedChunk,
-    EmbeddedRow,
-    Encoded,
-    Failure,
-    Outcome,
-    SourceText,
-    Texts,
-    Vectors,
-)
+from embedsql.store import Encoded, Failure, Outcome, Row, SourceText, Texts, Vectors
 
 log = logging.getLogger(__name__)
-
-
-class Piece(NamedTuple):
-    """A chunk, and the digest by which an equal one's vector is found."""
-
-    chunk: Chunk
-    content_hash: bytes
-
-
-class PreparedRow(NamedTuple):
-    """A claimed row, chunked. ``pieces`` is ``None`` where the stored chunks still stand."""
-
-    source: SourceText
-    pieces: Sequence[Piece] | None
-    truncated: bool
 
 
 @dataclass(eq=False)
@@ -57,31 +32,39 @@ class PreparedBatch:
     Attributes:
         batch: The claim.
         rows: Its rows that still exist.
-        vectors: Stored vectors that serve again, by content hash; the model's are added here.
+        vectors: Stored vectors that serve again, by digest; the model's are added here.
         beside: Batches that were not written when this one was read, whose vectors it may share.
         reused: Chunks that need no run of the model, since an equal one's vector serves.
         made: Distinct chunks that the model embedded.
     """
 
     batch: Batch
-    rows: Sequence[PreparedRow]
+    rows: Sequence[Row]
     vectors: dict[bytes, Encoded]
     beside: Sequence[PreparedBatch] = ()
     reused: int = 0
     made: int = 0
 
     def missing(self) -> dict[bytes, str]:
-        """The distinct texts to embed, by content hash."""
+        """The distinct texts to embed, by digest."""
+        known = self.vectors.keys()
         return {
-            piece.content_hash: piece.chunk.content
-            for piece in self.pieces()
-            if piece.content_hash not in self.vectors
+            content_hash: chunk.content
+            for row in self.rows
+            for content_hash, chunk in zip(row.hashes, row.chunks or (), strict=True)
+            if content_hash not in known
         }
 
-    def pieces(self) -> Iterator[Piece]:
-        """The chunks of all rows."""
-        for row in self.rows:
-            yield from row.pieces or ()
+    def done(self, failures: Sequence[Failure]) -> Sequence[Row]:
+        """Rows that did not fail and whose chunks have their vectors.
+
+        The others were left out, since the worker was asked to stop.
+        """
+        failed = {failure.place for failure in failures}
+        has_vector = self.vectors.__contains__
+        return [
+            row for row in self.rows if row.place not in failed and all(map(has_vector, row.hashes))
+        ]
 
 
 class Ingest:
@@ -117,7 +100,7 @@ class Ingest:
             prepared.beside = list(self._unwritten)
             self._unwritten.add(prepared)
         prepared.rows = [self._chunked(source) for source in self._texts.read(connection, batch)]
-        hashes = {piece.content_hash for piece in prepared.pieces()}
+        hashes = {one for row in prepared.rows for one in row.hashes}
         prepared.vectors = self._texts.reusable(connection, hashes)
         return prepared
 
@@ -144,7 +127,7 @@ class Ingest:
             missing = {one: text for one, text in missing.items() if one not in shared}
         prepared.beside = ()
         known = len(prepared.vectors)
-        prepared.reused = sum(1 for _ in prepared.pieces()) - len(missing)
+        prepared.reused = sum(len(row.hashes) for row in prepared.rows) - len(missing)
         errors: dict[bytes, Exception] = {}
         for texts in _by_length(missing, self._embedder.call_characters):
             if stopping():
@@ -153,13 +136,9 @@ class Ingest:
         prepared.made = len(prepared.vectors) - known
         failures = []
         for row in prepared.rows if errors else ():
-            found = [
-                error
-                for piece in row.pieces or ()
-                if (error := errors.get(piece.content_hash)) is not None
-            ]
+            found = [errors[one] for one in row.hashes if one in errors]
             if found:
-                failures.append(_failure(row.source.place, found[0]))
+                failures.append(_failure(row.place, found[0]))
         return failures
 
     def write(
@@ -170,14 +149,14 @@ class Ingest:
         Raises:
             LeaseLostError: Another worker owns the batch; nothing was written.
         """
-        failed = {failure.place for failure in failures}
-        rows = [
-            embedded
-            for row in prepared.rows
-            if row.source.place not in failed
-            and (embedded := _embedded(row, prepared.vectors)) is not None
-        ]
-        outcome = self._vectors.write(connection, self.change_log, prepared.batch, rows, failures)
+        outcome = self._vectors.write(
+            connection,
+            self.change_log,
+            prepared.batch,
+            prepared.done(failures),
+            prepared.vectors,
+            failures,
+        )
         with self._guard:
             self._unwritten.discard(prepared)
         return outcome
@@ -189,24 +168,25 @@ class Ingest:
             LeaseLostError: Another worker owns the batch; nothing was written.
         """
         failures = [_failure(place, error) for place in range(len(batch))]
-        self._vectors.write(connection, self.change_log, batch, [], failures)
+        self._vectors.write(connection, self.change_log, batch, [], {}, failures)
 
-    def _chunked(self, source: SourceText) -> PreparedRow:
-        if source.unchanged:
-            return PreparedRow(source, None, source.truncated)
-        if not source.text:
-            return PreparedRow(source, (), source.truncated)
-        chunks, cut = self._chunker.split(source.text, source.heading, source.named)
+    def _chunked(self, source: SourceText) -> Row:
+        place, seen, input_hash, unchanged, count, text, heading, named, truncated = source
+        if unchanged:
+            return Row(place, seen, input_hash, None, (), count, truncated)
+        if not text:
+            return Row(place, seen, input_hash, (), (), 0, truncated)
+        chunks, cut = self._chunker.split(text, heading, named)
         first = chunks[0]
-        if not first.before and source.heading and first.text.startswith(source.heading):
-            chunks[0] = first._replace(titled=len(source.heading))
-        pieces = [Piece(chunk, self._hash(chunk)) for chunk in chunks]
-        return PreparedRow(source, pieces, cut or source.truncated)
+        if heading and not first.before and first.text.startswith(heading):
+            chunks[0] = first._replace(titled=len(heading))
+        hashes = [self._hash(chunk.content) for chunk in chunks]
+        return Row(place, seen, input_hash, chunks, hashes, len(chunks), cut or truncated)
 
-    def _hash(self, chunk: Chunk) -> bytes:
+    def _hash(self, content: str) -> bytes:
         """Digest of what is embedded and in which space; 16 bytes."""
         digest = self._digest.copy()
-        digest.update(chunk.content.encode("utf-8", "surrogatepass"))
+        digest.update(content.encode("utf-8", "surrogatepass"))
         return digest.digest()[:16]
 
     def _embed_bisecting(
@@ -247,19 +227,6 @@ def _by_length(texts: Mapping[bytes, str], characters: int) -> Iterator[list[tup
         size += len(item[1])
     if group:
         yield group
-
-
-def _embedded(row: PreparedRow, vectors: Mapping[bytes, Encoded]) -> EmbeddedRow | None:
-    """``None`` where a chunk lacks its vector, since a worker was asked to stop."""
-    source, pieces, truncated = row
-    place, seen, input_hash = source[:3]
-    if pieces is None:
-        return EmbeddedRow(place, seen, input_hash, None, source.chunks, truncated)
-    try:
-        chunks = [EmbeddedChunk(chunk, key, vectors[key]) for chunk, key in pieces]
-    except KeyError:
-        return None
-    return EmbeddedRow(place, seen, input_hash, chunks, len(chunks), truncated)
 
 
 def _failure(place: int, error: Exception) -> Failure:

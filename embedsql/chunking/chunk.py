@@ -25,12 +25,14 @@ class Chunk(NamedTuple):
     @property
     def content(self) -> str:
         """What is embedded."""
-        return f"{self.before}{self.text}{self.after}"
+        _, text, before, after, _ = self
+        return f"{before}{text}{after}" if before or after else text
 
     @property
     def heading(self) -> str:
         """What is put around the piece, for the lexemes."""
-        return f"{self.before} {self.after}".strip()
+        _, _, before, after, _ = self
+        return f"{before} {after}".strip() if before or after else ""
 
     @property
     def end(self) -> int:

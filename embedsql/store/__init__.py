@@ -6,16 +6,15 @@ new as the change that was claimed. Writing takes only what still agrees with th
 
 from __future__ import annotations
 
-from embedsql.store.outcome import EmbeddedChunk, EmbeddedRow, Encoded, Failure, Outcome
+from embedsql.store.outcome import Encoded, Failure, Outcome, Row
 from embedsql.store.read import SourceText, Texts
 from embedsql.store.write import Vectors
 
 __all__ = [
-    "EmbeddedChunk",
-    "EmbeddedRow",
     "Encoded",
     "Failure",
     "Outcome",
+    "Row",
     "SourceText",
     "Texts",
     "Vectors",

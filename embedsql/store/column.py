@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -13,7 +13,7 @@ from embedsql.store.arrays import Array, VectorArray
 from embedsql.store.keys import keys_at, keys_of
 
 if TYPE_CHECKING:
-    from embedsql.store.outcome import EmbeddedRow
+    from embedsql.store.outcome import Encoded, Row
 
 
 class VectorColumn:
@@ -40,15 +40,21 @@ class VectorColumn:
         return {place - 1 for (place,) in found}
 
     def save(
-        self, connection: psycopg.Connection, batch: Batch, rows: Sequence[EmbeddedRow]
+        self,
+        connection: psycopg.Connection,
+        batch: Batch,
+        rows: Sequence[Row],
+        vectors: Mapping[bytes, Encoded],
     ) -> None:
         """Write the vectors of rows that were locked; a blank row's becomes null."""
-        vectors = [(row, row.chunks[0].encoded.vector) for row in rows if row.chunks]
-        if vectors:
+        full = [row for row in rows if row.chunks]
+        if full:
             values: dict[str, Any] = {
-                **keys_at(batch, [row.place for row, _ in vectors]),
-                "input_hashes": Array([row.input_hash for row, _ in vectors], "bytea"),
-                "embeddings": VectorArray([one for _, one in vectors], self._type),
+                **keys_at(batch, [row.place for row in full]),
+                "input_hashes": Array([row.input_hash for row in full], "bytea"),
+                "embeddings": VectorArray(
+                    [vectors[row.hashes[0]].vector for row in full], self._type
+                ),
             }
             connection.execute(self._save, values)
         blank = [row.place for row in rows if row.chunks is not None and not row.chunks]

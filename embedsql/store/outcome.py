@@ -23,30 +23,25 @@ class Encoded(NamedTuple):
     terms: str | None = None
 
 
-class EmbeddedChunk(NamedTuple):
-    """A chunk with what models made of it."""
-
-    chunk: Chunk
-    content_hash: bytes
-    encoded: Encoded
-
-
-class EmbeddedRow(NamedTuple):
-    """What one claimed row became.
+class Row(NamedTuple):
+    """What one claimed row becomes.
 
     Attributes:
         place: Position of its key in the batch.
         seen: The xmin of the source row that was read.
-        input_hash: Of the text that was embedded.
-        chunks: Its chunks; none where the text is blank, ``None`` where the stored ones stand.
+        input_hash: Of its text.
+        chunks: What the text is cut into; none where it is blank, ``None`` where the stored ones
+            stand.
+        hashes: The digest of each chunk, by which its vector is found.
         chunk_count: How many chunks the row has.
-        truncated: Whether some of its text was left out.
+        truncated: Whether some of its text is left out.
     """
 
     place: int
     seen: bytes | None
     input_hash: bytes | None
-    chunks: Sequence[EmbeddedChunk] | None
+    chunks: Sequence[Chunk] | None
+    hashes: Sequence[bytes]
     chunk_count: int
     truncated: bool
 

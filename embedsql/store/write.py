@@ -17,7 +17,7 @@ from embedsql.slots import Slots
 from embedsql.store.arrays import Array, VectorArray
 from embedsql.store.column import VectorColumn
 from embedsql.store.keys import keys_at, keys_of
-from embedsql.store.outcome import EmbeddedRow, Failure, Outcome
+from embedsql.store.outcome import Encoded, Failure, Outcome, Row
 from embedsql.vector_slots import VectorSlots
 
 # Not to wait for the disk: should the server crash, vectors and acknowledgement are lost together,
@@ -26,7 +26,7 @@ _SETTINGS = f"""SELECT set_config('row_security', 'off', true),
     set_config('lock_timeout', '5s', true), set_config('synchronous_commit', 'off', true),
     {BY_KEY}"""
 
-_NOTHING_MADE = EmbeddedRow(-1, None, None, (), 0, False)
+_NOTHING_MADE = Row(-1, None, None, (), (), 0, False)
 
 
 class Vectors:
@@ -81,12 +81,21 @@ class Vectors:
         connection: psycopg.Connection,
         log: ChangeLog,
         batch: Batch,
-        rows: Sequence[EmbeddedRow],
+        rows: Sequence[Row],
+        vectors: Mapping[bytes, Encoded],
         failures: Sequence[Failure] = (),
     ) -> Outcome:
         """Store what still agrees with the source, remove what is gone, park what failed.
 
         Keys whose text changed meanwhile are neither written nor acknowledged: they stay logged.
+
+        Args:
+            connection: In autocommit mode.
+            log: The worker's view of the change log.
+            batch: The claim.
+            rows: Those of its rows that are done.
+            vectors: Of their chunks, by digest.
+            failures: Rows that could not be embedded.
 
         Raises:
             LeaseLostError: Another worker owns the batch; nothing was written.
@@ -98,7 +107,7 @@ class Vectors:
             connection.execute(self._lock, {})
             log.fence(connection, batch)
             rows, locked_away = self._lock_rows(connection, batch, rows)
-            outcome = self._save(connection, batch, rows)
+            outcome = self._save(connection, batch, rows, vectors)
             settled = set(outcome)
             lost = [one for one in (*failures, *locked_away) if one.place not in settled]
             self._park_failures(connection, batch, lost)
@@ -110,8 +119,8 @@ class Vectors:
         return Outcome(saved, gone, changed, len(lost))
 
     def _lock_rows(
-        self, connection: psycopg.Connection, batch: Batch, rows: Sequence[EmbeddedRow]
-    ) -> tuple[Sequence[EmbeddedRow], Sequence[Failure]]:
+        self, connection: psycopg.Connection, batch: Batch, rows: Sequence[Row]
+    ) -> tuple[Sequence[Row], Sequence[Failure]]:
         """Where the source holds the vectors: lock its rows, and set aside those that are held."""
         if self._column is None or not rows:
             return rows, ()
@@ -124,13 +133,17 @@ class Vectors:
         return [row for row in rows if row.place in locked], held
 
     def _save(
-        self, connection: psycopg.Connection, batch: Batch, rows: Sequence[EmbeddedRow]
+        self,
+        connection: psycopg.Connection,
+        batch: Batch,
+        rows: Sequence[Row],
+        vectors: Mapping[bytes, Encoded],
     ) -> Mapping[int, str]:
         # one element for each key, empty where nothing was made of it
-        made: list[EmbeddedRow] = [_NOTHING_MADE] * len(batch)
+        made: list[Row] = [_NOTHING_MADE] * len(batch)
         for row in rows:
             made[row.place] = row
-        places, seen, input_hashes, chunks, counts, truncated = zip(*made, strict=True)
+        _, seen, input_hashes, chunks, _, counts, truncated = zip(*made, strict=True)
         values = {
             **keys_of(batch),
             "versions": Array(batch.versions, "int8"),
@@ -142,7 +155,7 @@ class Vectors:
         }
         found = connection.execute(self._save_rows, values).fetchall()
         outcome = {place - 1: what for place, what in found}
-        self._replace_chunks(connection, batch, made, outcome)
+        self._replace_chunks(connection, batch, made, outcome, vectors)
         self._acknowledge_keys(connection, batch, sorted(outcome))
         return outcome
 
@@ -150,8 +163,9 @@ class Vectors:
         self,
         connection: psycopg.Connection,
         batch: Batch,
-        made: Sequence[EmbeddedRow],
+        made: Sequence[Row],
         outcome: Mapping[int, str],
+        vectors: Mapping[bytes, Encoded],
     ) -> None:
         """Remove chunks that are none any more, and write those there are."""
         added, saved, gone = (
@@ -161,7 +175,7 @@ class Vectors:
         new = [made[place] for place in added]
         rewritten = [made[place] for place in saved if made[place].chunks is not None]
         if self._column is not None:
-            self._column.save(connection, batch, new + rewritten)
+            self._column.save(connection, batch, new + rewritten, vectors)
         # of a row that is added, too: should any be left of it, they are not in the way then
         left = dict.fromkeys(added + gone, 0) | {row.place: row.chunk_count for row in rewritten}
         if left:
@@ -172,8 +186,8 @@ class Vectors:
             connection.execute(self._delete_surplus, surplus)
         if not self._knows_length(connection):  # the first to be saved tell it
             rewritten, new = new + rewritten, []
-        self._write_chunks(connection, self._add_chunks, batch, new)
-        self._write_chunks(connection, self._save_chunks, batch, rewritten)
+        self._write_chunks(connection, self._add_chunks, batch, new, vectors)
+        self._write_chunks(connection, self._save_chunks, batch, rewritten, vectors)
 
     def _knows_length(self, connection: psycopg.Connection) -> bool:
         """Whether the average length of a chunk is known, by which its words are weighed."""
@@ -187,25 +201,26 @@ class Vectors:
         connection: psycopg.Connection,
         statement: sql.Composed,
         batch: Batch,
-        rows: Sequence[EmbeddedRow],
+        rows: Sequence[Row],
+        vectors: Mapping[bytes, Encoded],
     ) -> None:
-        chunks = [
-            (row.place, sequence, embedded)
-            for row in rows
-            for sequence, embedded in enumerate(row.chunks or ())
-        ]
-        if not chunks:
+        full = [row for row in rows if row.chunks]
+        if not full:
             return
+        chunks = [chunk for row in full for chunk in row.chunks or ()]
+        starts, texts, _, _, titled = zip(*chunks, strict=True)
+        hashes = [one for row in full for one in row.hashes]
+        encoded, terms = zip(*[vectors[one] for one in hashes], strict=True)
         values: dict[str, Any] = {
-            **keys_at(batch, [place for place, _, _ in chunks]),
-            "chunk_seqs": Array([sequence for _, sequence, _ in chunks], "int4"),
-            "starts": Array([one.chunk.start for _, _, one in chunks], "int4"),
-            "content_hashes": Array([one.content_hash for _, _, one in chunks], "bytea"),
-            "texts": Array([one.chunk.text for _, _, one in chunks], "text"),
-            "headings": Array([one.chunk.heading for _, _, one in chunks], "text"),
-            "titled": Array([one.chunk.titled for _, _, one in chunks], "int4"),
-            "embeddings": VectorArray([one.encoded.vector for _, _, one in chunks], self._type),
-            "terms": Array([one.encoded.terms for _, _, one in chunks], "text"),
+            **keys_at(batch, [row.place for row in full for _ in row.hashes]),
+            "chunk_seqs": Array([seq for row in full for seq in range(row.chunk_count)], "int4"),
+            "starts": Array(starts, "int4"),
+            "content_hashes": Array(hashes, "bytea"),
+            "texts": Array(texts, "text"),
+            "headings": Array([chunk.heading for chunk in chunks], "text"),
+            "titled": Array(titled, "int4"),
+            "embeddings": VectorArray(encoded, self._type),
+            "terms": Array(terms, "text"),
         }
         connection.execute(statement, values)
         if self._note_configurations is not None:

@@ -124,7 +124,7 @@ def test_a_row_found_unchanged_that_is_removed_and_comes_back_the_same(
     worker.work()
     connection.execute("UPDATE article SET title = 'x'; UPDATE article SET title = 'old'")
     prepared = worker.embed()
-    assert prepared.rows[0].pieces is None
+    assert prepared.rows[0].chunks is None
 
     connection.execute(meanwhile.encode())
     worker.write(prepared)

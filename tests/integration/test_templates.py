@@ -184,12 +184,13 @@ def test_a_text_of_ten_megabytes_is_cut_on_the_server_and_counted(
     body = "Some plain words follow here. " * 350_000
     write(connection, "Guide", body)
     batch = worker.claim()
-    source = worker.ingest.prepare(worker.connection, batch).rows[0].source
+    row = worker.ingest.prepare(worker.connection, batch).rows[0]
     worker.log.release(worker.connection, batch)
     embedded(worker)
 
-    assert len(source.text) <= 20_000
-    assert source.truncated
+    assert row.chunks
+    assert row.chunks[-1].end <= 20_000
+    assert row.truncated
     assert index_status(connection)[0].truncated == 1
     assert verify_index(connection, index).ok
     write(connection, "Guide", body + "and an end")
