@@ -63,6 +63,16 @@ class Slots:
         )
 
     @cached_property
+    def uncompressed_arrays(self) -> sql.Composed:
+        """``ALTER COLUMN keys_1 SET STORAGE EXTERNAL, …``"""
+        return sqlfile.comma(
+            sql.SQL("ALTER COLUMN {} SET STORAGE EXTERNAL").format(
+                sqlfile.identifier(own.replace("key", "keys"))
+            )
+            for own in self.own_key
+        )
+
+    @cached_property
     def array_columns(self) -> sql.Composed:
         """``keys_1, keys_2``"""
         return sqlfile.comma(sqlfile.identifier(own.replace("key", "keys")) for own in self.own_key)

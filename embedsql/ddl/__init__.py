@@ -222,6 +222,7 @@ def _tables(
         chunk_view=slots.chunk_view,
         key_definitions=slots.key_definitions,
         key_arrays=slots.key_arrays,
+        uncompressed_arrays=slots.uncompressed_arrays,
         key_columns=slots.key_columns,
         vector_definitions=vector.definitions,
         chunk_key=slots.own_key_of("c"),

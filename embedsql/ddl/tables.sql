@@ -20,6 +20,10 @@ CREATE TABLE {batch} (
     seqs bigint[] NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
+-- not compressed: a batch lives for seconds
+ALTER TABLE {batch} {uncompressed_arrays},
+    ALTER COLUMN versions SET STORAGE EXTERNAL, ALTER COLUMN seqs SET STORAGE EXTERNAL;
+
 COMMENT ON TABLE {batch} IS 'keys claimed by one worker under one lease; worker is null for a piece of a batch that was split';
 
 CREATE TABLE {row} (

@@ -65,7 +65,21 @@ def _numbers(values: Sequence[Any], number: str) -> bytes:
 
 
 def _pieces(values: Sequence[bytes | None]) -> bytes:
+    present = [one for one in values if one is not None]
+    if not present:
+        return _NULL * len(values)
+    lengths = set(map(len, present))
+    if len(lengths) == 1 and len(present) == len(values):  # digests, or nothing but empty texts
+        return _alike(present, lengths.pop())
     return b"".join([_NULL if one is None else _length(len(one)) + one for one in values])
+
+
+def _alike(values: Sequence[bytes], length: int) -> bytes:
+    elements = np.empty(len(values), np.dtype([("bytes", ">i4"), ("value", f"V{length}")]))
+    elements["bytes"] = length
+    if length:
+        elements["value"] = np.frombuffer(b"".join(values), f"V{length}")
+    return elements.tobytes()
 
 
 @dataclass(frozen=True)

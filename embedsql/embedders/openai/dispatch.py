@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -30,19 +31,18 @@ class Recent:
 
     def __init__(self, dimensions: int) -> None:
         self._most = KEPT_BYTES // (4 * dimensions)
-        self._vectors: OrderedDict[str, Vectors] = OrderedDict()
+        self._vectors: dict[str, Vectors] = {}  # a dict keeps its order
 
     def find(self, texts: Sequence[str]) -> dict[str, Vectors]:
         """Those of these texts that are kept."""
-        return {text: self._vectors[text] for text in texts if text in self._vectors}
+        kept = self._vectors
+        return {text: kept[text] for text in texts if text in kept}
 
     def keep(self, vectors: Mapping[str, Vectors]) -> None:
         """Keep these, and forget the oldest."""
-        for text, vector in vectors.items():
-            self._vectors[text] = vector
-            self._vectors.move_to_end(text)
-        while len(self._vectors) > self._most:
-            self._vectors.popitem(last=False)
+        self._vectors.update(vectors)
+        for text in list(islice(self._vectors, max(len(self._vectors) - self._most, 0))):
+            del self._vectors[text]
 
 
 class Dispatcher:

@@ -109,17 +109,25 @@ class RequestSize:
         count = min(concurrency, math.ceil(len(texts) / FEWEST_TEXTS))
         count = max(count, math.ceil(len(texts) / self.most_texts), 1)
         most = math.ceil(len(texts) / count)
-        request: list[str] = []
-        size = 0
-        for text in texts:
-            length = byte_length(text)
-            if request and (len(request) >= most or size + length > REQUEST_BYTES):
-                yield request
-                request, size = [], 0
-            request.append(text)
-            size += length
-        if request:
-            yield request
+        for start in range(0, len(texts), most):
+            yield from _within(texts[start : start + most], REQUEST_BYTES)
+
+
+def _within(texts: Sequence[str], most_bytes: int) -> Iterator[Sequence[str]]:
+    """The texts in parts of so many bytes at most; a longer one stands alone."""
+    lengths = list(map(byte_length, texts))
+    if sum(lengths) <= most_bytes:
+        yield texts
+        return
+    part: list[str] = []
+    size = 0
+    for text, length in zip(texts, lengths, strict=True):
+        if part and size + length > most_bytes:
+            yield part
+            part, size = [], 0
+        part.append(text)
+        size += length
+    yield part
 
 
 def byte_length(text: str) -> int:
