@@ -104,12 +104,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _body(texts: Sequence[str], encoding: str) -> bytes:
     rendered = _rendered(encoding)
-    items = b",".join(
-        b'{"object":"embedding","index":%d,"embedding":%b}' % (place, rendered[vector_place(text)])
-        for place, text in enumerate(texts)
-    )
-    usage = b'"usage":{"prompt_tokens":%d,"total_tokens":%d}' % (len(texts), len(texts))
-    return b'{"object":"list","model":"instant","data":[' + items + b"]," + usage + b"}"
+    parts = [b'{"object":"list","model":"instant","data":[']
+    for place, text in enumerate(texts):
+        index = b'{"object":"embedding","index":%d,"embedding":' % place
+        parts += (index, rendered[vector_place(text)], b"},")
+    parts[-1] = b'}],"usage":{"prompt_tokens":%d,"total_tokens":%d}}' % (len(texts), len(texts))
+    return b"".join(parts)
 
 
 @functools.cache

@@ -37,7 +37,7 @@ from embedsql.spec import IndexSpec
 
 GOALS = {"floor": 20, "goal": 40}
 CHARACTERS = 300
-ROWS = 16_384  # eight of the largest batches: what comes before the first request counts little
+ROWS = 32_768  # sixteen of the largest batches: the first and the last count little
 SIDES = ("embedsql", PGAI.name)
 OUR_BATCHES = (256, 1024, 2048)
 PGAI_SETTINGS = ((50, 1), (256, 4), (1024, 2), (2048, 1), (2048, 2))  # batch size, concurrency
