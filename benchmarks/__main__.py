@@ -24,6 +24,7 @@ BENCHMARKS = (
     "backends",
     "quantization",
     "deferred_index",
+    "live_index",
     "wal",
     "complete",
     "search_cost",

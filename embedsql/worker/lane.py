@@ -101,8 +101,11 @@ class Lane:
         """
         work.failures = self._ingest.embed(work.prepared, stopping)
 
-    def write(self, connection: psycopg.Connection, work: Work, report: WorkerReport) -> None:
+    def write(self, connection: psycopg.Connection, work: Work) -> Outcome | None:
         """Store a batch; whatever happens, its keys are written, parked or given back.
+
+        Returns:
+            What became of it; ``None`` where nothing was written.
 
         Raises:
             ConfigurationError: The index's declaration does not fit its table or model.
@@ -112,17 +115,19 @@ class Lane:
             outcome = self._ingest.write(connection, work.prepared, work.failures)
         except LeaseLostError as error:
             log.warning("%s; another worker has its keys", error)
+            return None
         except psycopg.Error as error:
             self._recover(connection, work.batch, error)
-        else:
-            self._pause = FIRST_PAUSE
-            self._count(outcome, work, report)
+            return None
+        self._pause = FIRST_PAUSE
+        return outcome
 
     def give_back(self, connection: psycopg.Connection, work: Work) -> None:
         """Leave a batch to whoever claims next; no row is charged for it."""
         self.change_log.release(connection, work.batch)
 
-    def _count(self, outcome: Outcome, work: Work, report: WorkerReport) -> None:
+    def count(self, outcome: Outcome, work: Work, report: WorkerReport) -> None:
+        """Add a batch that was written to the report, and log it."""
         seconds = time.monotonic() - work.started
         log.info(
             "batch written",

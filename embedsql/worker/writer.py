@@ -1,4 +1,4 @@
-"""Writes batches in a thread of its own, so that the model never waits for the database."""
+"""Writes batches in threads of its own, so that the model never waits for the database."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from embedsql.worker.report import WorkerReport
 
 log = logging.getLogger(__name__)
 
+WRITERS = 2  # an HNSW index takes a millisecond for each vector, of one core of the server
 BEHIND = 2  # batches that may wait to be written; the model waits then, so that memory is bounded
 
 Job = Callable[[psycopg.Connection], None]
 
 
 class Writer:
-    """The last step of a batch: written and acknowledged, or given back.
+    """The last step of a batch: written and acknowledged, or given back. Two are written at a time.
 
     A lost connection is opened again and the step repeated: it is fenced by the batch's row, so
     that it happens once. What cannot be done in time is left to the lease.
 
     Args:
-        open_connection: Opens a connection of its own, at first use and after a loss.
+        open_connection: Opens a connection for each thread, at first use and after a loss.
         patience: Seconds that a step is tried for, a lease's length.
         report: Counts what is written.
-        on_batch: Called after each batch, in the writer's thread.
+        on_batch: Called after each batch, in one of the writer's threads at a time.
         woken: Called after each step.
     """
 
@@ -51,19 +52,23 @@ class Writer:
         self._report = report
         self._on_batch = on_batch
         self._woken = woken
-        self._connection: psycopg.Connection | None = None
         self._jobs: queue.Queue[tuple[Work, Job] | None] = queue.Queue(BEHIND)
-        self._thread = threading.Thread(target=self._run, name="embedsql-writer", daemon=True)
+        self._counting = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"embedsql-writer-{number}", daemon=True)
+            for number in range(1, WRITERS + 1)
+        ]
 
     def __enter__(self) -> Writer:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._jobs.put(None)
-        self._thread.join()
-        if self._connection is not None:
-            self._connection.close()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def write(self, work: Work) -> None:
         """Store a batch; waits where too many are before it."""
@@ -74,37 +79,57 @@ class Writer:
         self._jobs.put((work, lambda connection: work.lane.give_back(connection, work)))
 
     def _write(self, connection: psycopg.Connection, work: Work) -> None:
-        work.lane.write(connection, work, self._report)
-        self._on_batch(self._report)
+        outcome = work.lane.write(connection, work)
+        with self._counting:
+            if outcome is not None:
+                work.lane.count(outcome, work, self._report)
+            self._on_batch(self._report)
 
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            work, step = job
-            try:
-                if self.crash is None:
-                    self._try(work, step)
-            except BaseException as error:  # told to the main thread, which ends the worker
-                self.crash = error
-            finally:
-                work.lease.close()
-                self._woken()
+        with _Connection(self._open_connection) as database:
+            while (job := self._jobs.get()) is not None:
+                work, step = job
+                try:
+                    if self.crash is None:
+                        self._try(database, work, step)
+                except BaseException as error:  # told to the main thread, which ends the worker
+                    self.crash = error
+                finally:
+                    work.lease.close()
+                    self._woken()
 
-    def _try(self, work: Work, step: Job) -> None:
+    def _try(self, database: _Connection, work: Work, step: Job) -> None:
         lost = (psycopg.OperationalError, ConnectionFailedError)
         try:
             for attempt in stamina.retry_context(
                 on=lost, attempts=None, timeout=self._patience, wait_initial=0.02, wait_max=2
             ):
                 with attempt:
-                    self._on_a_connection(work.lane.index, step)
+                    database.use(work.lane.index, step)
         except lost as error:
             log.warning("a batch is left to its lease: %s", error)
         except ConfigurationError as error:
             self.problems.put((work.lane.index, str(error)))
 
-    def _on_a_connection(self, index: RegisteredIndex, step: Job) -> None:
+
+class _Connection:
+    """One thread's, opened at first use and after a loss."""
+
+    def __init__(self, open_connection: Callable[[], psycopg.Connection]) -> None:
+        self._open = open_connection
+        self._connection: psycopg.Connection | None = None
+
+    def __enter__(self) -> _Connection:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def use(self, index: RegisteredIndex, step: Job) -> None:
+        """Take a step on it."""
         if self._connection is None or self._connection.closed:
-            self._connection = self._open_connection()
+            self._connection = self._open()
         try:
             step(self._connection)
         except psycopg.OperationalError:

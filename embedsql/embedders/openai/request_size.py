@@ -109,7 +109,7 @@ class RequestSize:
         count = min(concurrency, math.ceil(len(texts) / FEWEST_TEXTS))
         count = max(count, math.ceil(len(texts) / self.most_texts), 1)
         most = math.ceil(len(texts) / count)
-        for start in range(0, len(texts), most):
+        for start in range(0, len(texts), max(most, 1)):
             yield from _within(texts[start : start + most], REQUEST_BYTES)
 
 
