@@ -1,8 +1,9 @@
 """From insert to visible vector, against the model's own ``encode()`` on the same texts.
 
 The texts are documentation strings of Python's standard library, in an order that mixes lengths.
-One peer encodes them 32 at a time as they arrive, as a plain loop would; the other is given all of
-them at once and sorts them, which is the model's limit.
+One peer is ``SentenceTransformer.encode()`` as it comes, given 32 texts at a time as they arrive,
+as a plain loop would; a second is the same with the batch size that the worker has chosen. The
+other two are given all texts at once and sort them, which is the model's limit.
 """
 
 from __future__ import annotations
@@ -11,38 +12,45 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psycopg
 
 from benchmarks.report import write_report
 from embedsql.catalog import describe_source
+from embedsql.chunking import DEFAULT_TOKENS
+from embedsql.chunking.tokens import TokenCounter
 from embedsql.database import connect, conninfo
 from embedsql.declare import create_index
 from embedsql.embedded import EmbeddedServer
 from embedsql.embedders import Embedder, load_embedder
+from embedsql.embedders.sentence_transformers import (
+    ENCODE_BATCH,
+    SentenceTransformersEmbedder,
+)
 from embedsql.installation import install
 from embedsql.spec import DEFAULT_MODEL, IndexSpec
 from embedsql.worker import Worker, WorkerOptions
 from examples.stdlib_docs import read_stdlib_docs
 
-ROWS = 366  # of 1,833 texts; two of the worker's usual batches
+ROWS = 366  # two of the worker's usual batches
 ROUNDS = 5
 ARRIVAL = 32
+OURS = "embedsql, insert to visible"
 
 
 def main() -> None:
-    """Interleave the three, five rounds each with texts of its own."""
-    texts = [f"{doc.name}\n\n{doc.doc}" for doc in read_stdlib_docs()]
-    texts = [text for text in texts if len(text) < 900]  # one chunk each, on either side
-    random.Random(1).shuffle(texts)
+    """Interleave them, five rounds each with texts of its own."""
     embedder = load_embedder(DEFAULT_MODEL)
-
-    def in_arrival_order(batch: Sequence[str]) -> None:
-        for start in range(0, len(batch), ARRIVAL):
-            embedder.embed_documents(batch[start : start + ARRIVAL])
-
+    assert isinstance(embedder, SentenceTransformersEmbedder)
+    texts = [f"{doc.name}\n\n{doc.doc}" for doc in read_stdlib_docs()]
+    counter = TokenCounter(embedder.tokenizer)
+    texts = [text for text in texts if counter.fits(text, DEFAULT_TOKENS)]  # one chunk each
+    random.Random(1).shuffle(texts)
+    own = partial(embedder._model.encode, show_progress_bar=False)
+    chosen = partial(own, batch_size=ENCODE_BATCH["torch"])
     with tempfile.TemporaryDirectory(prefix="embedsql-bench-") as folder:
         Path(folder).chmod(0o755)  # run as root, the server's own account must reach it
         server = EmbeddedServer(Path(folder) / "home")
@@ -51,10 +59,12 @@ def main() -> None:
             with connect(info) as connection:
                 prepare(connection)
                 worker_of(info).run()  # loads the model, builds the empty vector index
-                sides: dict[str, Callable[[Sequence[str]], None]] = {
-                    "encode, arrival order": in_arrival_order,
-                    "encode, sorted": lambda batch: void(embedder.embed_documents(batch)),
-                    "embedsql, insert to visible": lambda batch: ingest(connection, info, batch),
+                sides: dict[str, Callable[[list[str]], object]] = {
+                    "encode, arrival order": partial(in_arrival_order, own),
+                    "chosen batch size, arrival order": partial(in_arrival_order, chosen),
+                    "encode, sorted": own,
+                    "chosen batch size, sorted": chosen,
+                    OURS: partial(ingest, connection, info),
                 }
                 seconds: dict[str, list[float]] = {name: [] for name in sides}
                 for turn in range(ROUNDS):
@@ -66,17 +76,21 @@ def main() -> None:
         finally:
             server.stop()
     rate = {name: ROWS / statistics.median(times) for name, times in seconds.items()}
-    ours = rate["embedsql, insert to visible"]
     write_report(
         "ingest",
         {
             "rows": ROWS,
             "seconds": seconds,
             "rows per second, median": rate,
-            "embedsql / encode in arrival order": ours / rate["encode, arrival order"],
-            "embedsql / sorted encode": ours / rate["encode, sorted"],
+            **{f"embedsql / {side}": rate[OURS] / rate[side] for side in sides if side != OURS},
         },
     )
+
+
+def in_arrival_order(encode: Callable[[list[str]], object], texts: list[str]) -> None:
+    """Encode texts as a loop over what arrives would."""
+    for start in range(0, len(texts), ARRIVAL):
+        encode(texts[start : start + ARRIVAL])
 
 
 def prepare(connection: psycopg.Connection) -> None:
@@ -97,7 +111,7 @@ def prepare(connection: psycopg.Connection) -> None:
     create_index(connection, spec, source)
 
 
-def ingest(connection: psycopg.Connection, info: str, texts: Sequence[str]) -> None:
+def ingest(connection: psycopg.Connection, info: str, texts: list[str]) -> None:
     """Insert, and wait for the last vector. The worker's model is loaded already."""
     with connection.cursor() as cursor:
         cursor.executemany("INSERT INTO doc (body) VALUES (%s)", [(text,) for text in texts])
@@ -112,10 +126,6 @@ def worker_of(info: str) -> Worker:
     worker = Worker(info, WorkerOptions(drain=True))
     worker._lanes._embedders = _EMBEDDER
     return worker
-
-
-def void(_: object) -> None:
-    """Drop a result."""
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from benchmarks.endpoint import DIMENSIONS, instant_endpoint
 from benchmarks.report import write_report
 from benchmarks.stage import interleaved, make_article, ratio, temporary_server, texts
 from embedsql.database import connect
-from embedsql.declare import drop_index
 from embedsql.worker import Worker, WorkerOptions, writer
 
 ROWS = 4096
@@ -30,28 +29,29 @@ def main() -> None:
     """Both, in turns, with the lexical lane and without."""
     figures: dict[str, object] = {"rows": ROWS, "figures": "rows per second"}
     for name, lexical in LANES.items():
-        with temporary_server() as info, instant_endpoint() as endpoint, connect(info) as connection:
-            make_article(
-                connection,
-                model="openai:instant",
-                base_url=endpoint.base_url,
-                dimensions=DIMENSIONS,
-                chunking=None,
-                index="hnsw",
-                lexical=lexical,
-            )
-            worked_off(info, 1)  # builds the index, empty
-            rows = enumerate(texts(ROWS * 20, CHARACTERS))
-            sides = {
-                side: partial(seconds_a_row, connection, info, rows, writers)
-                for side, writers in WRITERS.items()
-            }
-            found = interleaved(list(sides), lambda side: sides[side]())
-            drop_index(connection, "article_search")
+        found = one_and_two(lexical)
         figures[name] = {side: round(1 / min(each)) for side, each in found.items()}
         thousand = {side: [one * 1000 for one in each] for side, each in found.items()}
         figures[f"{name}: two / one"] = ratio(thousand["one"], thousand["two"])
     write_report("live_index", figures)
+
+
+def one_and_two(lexical: str | None) -> dict[str, list[float]]:
+    """Seconds a row, of one writer and of two in turns."""
+    with temporary_server() as info, instant_endpoint() as endpoint, connect(info) as connection:
+        make_article(
+            connection,
+            model="openai:instant",
+            base_url=endpoint.base_url,
+            dimensions=DIMENSIONS,
+            chunking=None,
+            index="hnsw",
+            lexical=lexical,
+        )
+        worked_off(info, 1)  # builds the index, empty
+        rows = enumerate(texts(ROWS * 20, CHARACTERS))
+        run = partial(seconds_a_row, connection, info, rows)
+        return interleaved(list(WRITERS), lambda side: run(WRITERS[side]))
 
 
 def seconds_a_row(

@@ -25,16 +25,21 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_tem
                          '[^[:alnum:]]+', ' ', 'g'), ' '))) FROM compound), ''::tsvector);
 $$;
 
--- The lexemes of a text.
+-- The lexemes of a text. Most prose holds no identifier: to see that takes a tenth of looking for their forms.
 CREATE FUNCTION embedsql.lexemes(config regconfig, words text) RETURNS tsvector
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN to_tsvector(config, words) || embedsql.identifier_lexemes(config, words);
+RETURN to_tsvector(config, words) || CASE
+    WHEN words ~ '[[:alnum:]][-._/:@\\#~=+]+[[:alnum:]]|[[:alpha:]](?:\+\+|#)|[[:lower:][:digit:]][[:upper:]]'
+    THEN embedsql.identifier_lexemes(config, words) ELSE ''::tsvector END;
 
 -- Of a chunk: those of its heading, and of its first characters that are its row's title, carry the label A.
 CREATE FUNCTION embedsql.chunk_lexemes(config regconfig, heading text, chunk text, titled int) RETURNS tsvector
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN setweight(embedsql.lexemes(config, concat_ws(E'\n\n', nullif(heading, ''), left(chunk, titled))), 'A')
-    || embedsql.lexemes(config, substr(chunk, titled + 1));
+RETURN CASE
+    WHEN titled = 0 AND coalesce(heading, '') = '' THEN embedsql.lexemes(config, chunk)
+    ELSE setweight(embedsql.lexemes(config, concat_ws(E'\n\n', nullif(heading, ''), left(chunk, titled))), 'A')
+        || embedsql.lexemes(config, substr(chunk, titled + 1))
+    END;
 
 -- A weight in a sparsevec, by lexeme: which of its 2^29 places.
 CREATE FUNCTION embedsql.term_place(lexeme text) RETURNS int
