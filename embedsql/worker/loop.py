@@ -1,8 +1,8 @@
 """The worker: claim, embed, write, until told to stop. Many workers may share a database.
 
-The main thread claims and reads ahead; models run in a thread for each provider (``station``), one
-thread writes (``writer``), one keeps leases alive (``leases``), one builds indexes
-(``maintenance``). A batch passes from one to the next, and no connection is shared.
+The main thread claims and reads ahead; models run in a thread for each provider (``station``), two
+threads write (``writer``), one keeps leases alive (``leases``), one builds indexes
+(``index_builder``). A batch passes from one to the next, and no connection is shared.
 """
 
 from __future__ import annotations

@@ -129,3 +129,16 @@ def test_forms_of_identifiers_have_no_place_among_the_words(
         {"text": "see src/app/my_code.py: the code broke today, ORA-00942"},
     ).fetchone()
     assert found == (False, True, True)
+
+
+def test_no_identifier_is_passed_over_for_prose(connection: psycopg.Connection) -> None:
+    chance = random.Random(7)
+    texts = ["".join(chance.choices("aB1é漢 -._/:@\\#~=+()", k=6)) for _ in range(20_000)]
+
+    found = connection.execute(
+        "SELECT words FROM unnest(%s::text[]) AS words WHERE embedsql.lexemes('simple', words) "
+        "<> to_tsvector('simple', words) || embedsql.identifier_lexemes('simple', words)",
+        [texts],
+    )
+
+    assert found.fetchall() == []

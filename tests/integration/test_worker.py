@@ -213,6 +213,38 @@ def test_a_table_that_stays_locked_keeps_no_other_index_waiting(
         running.join()
 
 
+WAITING = """SELECT pid, xact_start FROM pg_stat_activity
+WHERE application_name = 'embedsql worker' AND datname = current_database()
+  AND wait_event_type = 'Lock'"""
+
+
+def test_a_batch_is_written_while_another_waits_for_a_lock(
+    connection: psycopg.Connection, database: str
+) -> None:
+    create_article_table(connection)
+    index = add_index(connection, lexical=None)
+    worker = Worker(database, WorkerOptions(poll_interval=0.1))
+    running = threading.Thread(target=worker.run)
+    try:
+        with connect(database) as other, other.transaction(force_rollback=True):
+            other.execute(
+                "INSERT INTO embedsql.article_search_chunk_1 (key_1, chunk_seq, start_offset, "
+                "content_hash, chunk, embedding) "
+                "VALUES (1, 0, 0, '', 'in the way', array_fill(1, ARRAY[64])::vector)"
+            )
+            running.start()
+            connection.execute("INSERT INTO article (id, title) VALUES (1, 'held')")
+            until(lambda: connection.execute(WAITING).fetchone() is not None)
+            held = connection.execute(WAITING).fetchall()
+            connection.execute("INSERT INTO article (id, title) VALUES (2, 'free')")
+            until(lambda: stored_chunks(connection, index) == [(2, "free")])
+            assert connection.execute(WAITING).fetchall() == held
+        until(lambda: stored_chunks(connection, index) == [(1, "held"), (2, "free")])
+    finally:
+        worker.stop()
+        running.join()
+
+
 def test_a_running_worker_says_that_it_lives_and_takes_its_word_back(
     connection: psycopg.Connection, database: str
 ) -> None:
