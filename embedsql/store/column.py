@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from embedsql.changelog import Batch
+from embedsql.slots import Slots
 from embedsql.store.arrays import Array, VectorArray
+from embedsql.store.filled import filled
 from embedsql.store.keys import keys_at, keys_of
-
-if TYPE_CHECKING:
-    from embedsql.store.outcome import Encoded, Row
+from embedsql.store.outcome import Encoded, Row
 
 
 class VectorColumn:
     """Writes one index's vectors into its source.
 
     Args:
-        filled: Gives the statement of a file of this folder, its slots filled.
-        vector_type: ``vector`` or ``halfvec``.
+        slots: Of its statements.
     """
 
-    def __init__(self, filled: Callable[[str], sql.Composed], vector_type: str) -> None:
-        self._type = vector_type
-        self._lock = filled("lock_source.sql")
-        self._save = filled("save_column.sql")
-        self._blank = filled("blank_column.sql")
+    def __init__(self, slots: Slots) -> None:
+        self._type = slots.spec.vectors.stored_as
+        self._lock = filled("lock_source.sql", slots)
+        self._save = filled("save_column.sql", slots)
+        self._blank = filled("blank_column.sql", slots)
 
     def lock(self, connection: psycopg.Connection, batch: Batch) -> set[int]:
         """Lock the batch's rows till the end of the transaction, but those that another holds.

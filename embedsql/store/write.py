@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
-from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from embedsql import sqlfile
 from embedsql.changelog import BY_KEY, Batch, ChangeLog
-from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
-from embedsql.store.arrays import Array, VectorArray
+from embedsql.store.arrays import Array
+from embedsql.store.chunks import Chunks
 from embedsql.store.column import VectorColumn
+from embedsql.store.filled import filled
 from embedsql.store.keys import keys_at, keys_of
 from embedsql.store.outcome import Encoded, Failure, Outcome, Row
-from embedsql.vector_slots import VectorSlots
 
 # Not to wait for the disk: should the server crash, vectors and acknowledgement are lost together,
 # and the log still holds the keys.
@@ -42,39 +39,14 @@ class Vectors:
         self._max_attempts = max_attempts
         slots = Slots(index.spec, index.names)
         self._lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(slots.source)
-        self._save_rows = _filled("save_rows.sql", slots)
-        self._delete_surplus = _filled("delete_surplus.sql", slots)
-        self._add_chunks = _filled("add_chunks.sql", slots)
-        self._save_chunks = _filled("save_chunks.sql", slots)
-        self._measured = index.spec.lexical is None
-        self._is_measured = sqlfile.statement(
-            __package__,
-            "is_measured.sql",
-            name=sqlfile.literal(index.spec.name),
-            generation=sqlfile.literal(index.generation),
-        )
-        self._note_configurations = (
-            None
-            if index.spec.lexical_column is None
-            else sqlfile.statement(
-                __package__,
-                "note_configurations.sql",
-                key_parameters=slots.key_parameters,
-                key_columns=slots.key_columns,
-                source=slots.source,
-                key_match=slots.key_match("s", "k"),
-                lexical_column=sqlfile.identifier(index.spec.lexical_column),
-                name=sqlfile.literal(index.spec.name),
-                generation=sqlfile.literal(index.generation),
-            )
-        )
-        self._acknowledge = _filled("acknowledge.sql", slots)
-        self._log_keys = _filled("log_keys.sql", slots)
-        self._park = _filled("park.sql", slots)
-        self._type = index.spec.vectors.stored_as
+        self._save_rows = filled("save_rows.sql", slots)
+        self._acknowledge = filled("acknowledge.sql", slots)
+        self._log_keys = filled("log_keys.sql", slots)
+        self._park = filled("park.sql", slots)
         self._column = None
         if index.spec.storage == "column":
-            self._column = VectorColumn(partial(_filled, slots=slots), self._type)
+            self._column = VectorColumn(slots)
+        self._chunks = Chunks(index, slots, self._column)
 
     def write(
         self,
@@ -155,76 +127,9 @@ class Vectors:
         }
         found = connection.execute(self._save_rows, values).fetchall()
         outcome = {place - 1: what for place, what in found}
-        self._replace_chunks(connection, batch, made, outcome, vectors)
+        self._chunks.replace(connection, batch, made, outcome, vectors)
         self._acknowledge_keys(connection, batch, sorted(outcome))
         return outcome
-
-    def _replace_chunks(
-        self,
-        connection: psycopg.Connection,
-        batch: Batch,
-        made: Sequence[Row],
-        outcome: Mapping[int, str],
-        vectors: Mapping[bytes, Encoded],
-    ) -> None:
-        """Remove chunks that are none any more, and write those there are."""
-        added, saved, gone = (
-            [place for place, what in outcome.items() if what == kind]
-            for kind in ("added", "saved", "gone")
-        )
-        new = [made[place] for place in added]
-        rewritten = [made[place] for place in saved if made[place].chunks is not None]
-        if self._column is not None:
-            self._column.save(connection, batch, new + rewritten, vectors)
-        # of a row that is added, too: should any be left of it, they are not in the way then
-        left = dict.fromkeys(added + gone, 0) | {row.place: row.chunk_count for row in rewritten}
-        if left:
-            surplus = {
-                **keys_at(batch, list(left)),
-                "chunk_counts": Array([*left.values()], "int4"),
-            }
-            connection.execute(self._delete_surplus, surplus)
-        if not self._knows_length(connection):  # the first to be saved tell it
-            rewritten, new = new + rewritten, []
-        self._write_chunks(connection, self._add_chunks, batch, new, vectors)
-        self._write_chunks(connection, self._save_chunks, batch, rewritten, vectors)
-
-    def _knows_length(self, connection: psycopg.Connection) -> bool:
-        """Whether the average length of a chunk is known, by which its words are weighed."""
-        if not self._measured:
-            found = connection.execute(self._is_measured, {}).fetchone()
-            self._measured = found is not None and found[0]
-        return self._measured
-
-    def _write_chunks(
-        self,
-        connection: psycopg.Connection,
-        statement: sql.Composed,
-        batch: Batch,
-        rows: Sequence[Row],
-        vectors: Mapping[bytes, Encoded],
-    ) -> None:
-        full = [row for row in rows if row.chunks]
-        if not full:
-            return
-        chunks = [chunk for row in full for chunk in row.chunks or ()]
-        starts, texts, _, _, titled = zip(*chunks, strict=True)
-        hashes = [one for row in full for one in row.hashes]
-        encoded, terms = zip(*[vectors[one] for one in hashes], strict=True)
-        values: dict[str, Any] = {
-            **keys_at(batch, [row.place for row in full for _ in row.hashes]),
-            "chunk_seqs": Array([seq for row in full for seq in range(row.chunk_count)], "int4"),
-            "starts": Array(starts, "int4"),
-            "content_hashes": Array(hashes, "bytea"),
-            "texts": Array(texts, "text"),
-            "headings": Array([chunk.heading for chunk in chunks], "text"),
-            "titled": Array(titled, "int4"),
-            "embeddings": VectorArray(encoded, self._type),
-            "terms": Array(terms, "text"),
-        }
-        connection.execute(statement, values)
-        if self._note_configurations is not None:
-            connection.execute(self._note_configurations, values)
 
     def _acknowledge_keys(
         self, connection: psycopg.Connection, batch: Batch, places: Sequence[int]
@@ -273,36 +178,3 @@ class Vectors:
 
 def _storable(error: str) -> str:
     return error[:1000].replace("\0", "").encode("utf-8", "replace").decode()
-
-
-def _filled(name: str, slots: Slots) -> sql.Composed:
-    vector = VectorSlots(slots)
-    return sqlfile.statement(
-        __package__,
-        name,
-        log=slots.log,
-        row=slots.row,
-        chunk=slots.chunk,
-        source=slots.source,
-        input_hash=Inputs(slots.spec).hash,
-        key_parameters=slots.key_parameters,
-        key_columns=slots.key_columns,
-        source_key=sqlfile.identifier(slots.spec.key[0].name),
-        unnested_key=slots.unnested_key,
-        row_of_claimed=slots.same_key("r", "c"),
-        row_of_found=slots.same_key("r", "f"),
-        chunk_of_key=slots.same_key("c", "k"),
-        key_match=slots.key_match("s", "c"),
-        key_json=slots.key_json,
-        lexemes=slots.lexemes_expression,
-        words_may_differ=slots.words_may_differ,
-        terms=slots.terms_expression,
-        name=sqlfile.literal(slots.spec.name),
-        generation=sqlfile.literal(slots.names.generation),
-        vector_array=sqlfile.raw(f"{slots.spec.vectors.stored_as}[]"),
-        vector_columns=vector.saved_columns,
-        vector_values=vector.saved_values,
-        vector_from=vector.saved_from,
-        vector_updated=vector.updated,
-        column=vector.column,
-    )

@@ -1,0 +1,115 @@
+"""Write the chunks of a batch's rows, in the transaction of the write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from embedsql.changelog import Batch
+from embedsql.registry import RegisteredIndex
+from embedsql.slots import Slots
+from embedsql.store.arrays import Array, VectorArray
+from embedsql.store.column import VectorColumn
+from embedsql.store.filled import filled
+from embedsql.store.keys import keys_at
+from embedsql.store.outcome import Encoded, Row
+
+
+class Chunks:
+    """The chunks of one index.
+
+    Args:
+        index: The index.
+        slots: Of its statements.
+        column: Where the source holds the vectors.
+    """
+
+    def __init__(self, index: RegisteredIndex, slots: Slots, column: VectorColumn | None) -> None:
+        self._column = column
+        self._type = index.spec.vectors.stored_as
+        self._delete_surplus = filled("delete_surplus.sql", slots)
+        self._add = filled("add_chunks.sql", slots)
+        self._save = filled("save_chunks.sql", slots)
+        self._measured = index.spec.lexical is None
+        self._is_measured = filled("is_measured.sql", slots)
+        self._note_configurations = None
+        if index.spec.lexical_column is not None:
+            self._note_configurations = filled("note_configurations.sql", slots)
+
+    def replace(
+        self,
+        connection: psycopg.Connection,
+        batch: Batch,
+        made: Sequence[Row],
+        outcome: Mapping[int, str],
+        vectors: Mapping[bytes, Encoded],
+    ) -> None:
+        """Remove chunks that are none any more, and write those there are.
+
+        Args:
+            connection: In the transaction of the write.
+            batch: The claim.
+            made: A row for each of its keys.
+            outcome: What became of these, by place: ``added``, ``saved``, ``gone`` and others.
+            vectors: Of the chunks, by digest.
+        """
+        added, saved, gone = (
+            [place for place, what in outcome.items() if what == kind]
+            for kind in ("added", "saved", "gone")
+        )
+        new = [made[place] for place in added]
+        rewritten = [made[place] for place in saved if made[place].chunks is not None]
+        if self._column is not None:
+            self._column.save(connection, batch, new + rewritten, vectors)
+        # of a row that is added, too: should any be left of it, they are not in the way then
+        left = dict.fromkeys(added + gone, 0) | {row.place: row.chunk_count for row in rewritten}
+        if left:
+            surplus = {
+                **keys_at(batch, list(left)),
+                "chunk_counts": Array([*left.values()], "int4"),
+            }
+            connection.execute(self._delete_surplus, surplus)
+        if not self._knows_length(connection):  # the first to be saved tell it
+            rewritten, new = new + rewritten, []
+        self._write(connection, self._add, batch, new, vectors)
+        self._write(connection, self._save, batch, rewritten, vectors)
+
+    def _knows_length(self, connection: psycopg.Connection) -> bool:
+        """Whether the average length of a chunk is known, by which its words are weighed."""
+        if not self._measured:
+            found = connection.execute(self._is_measured, {}).fetchone()
+            self._measured = found is not None and found[0]
+        return self._measured
+
+    def _write(
+        self,
+        connection: psycopg.Connection,
+        statement: sql.Composed,
+        batch: Batch,
+        rows: Sequence[Row],
+        vectors: Mapping[bytes, Encoded],
+    ) -> None:
+        full = [row for row in rows if row.chunks]
+        if not full:
+            return
+        chunks = [chunk for row in full for chunk in row.chunks or ()]
+        starts, texts, _, _, titled = zip(*chunks, strict=True)
+        hashes = [one for row in full for one in row.hashes]
+        encoded, terms = zip(*[vectors[one] for one in hashes], strict=True)
+        values: dict[str, Any] = {
+            **keys_at(batch, [row.place for row in full for _ in row.hashes]),
+            "chunk_seqs": Array([seq for row in full for seq in range(row.chunk_count)], "int4"),
+            "starts": Array(starts, "int4"),
+            "content_hashes": Array(hashes, "bytea"),
+            "texts": Array(texts, "text"),
+            "headings": Array([chunk.heading for chunk in chunks], "text"),
+            "titled": Array(titled, "int4"),
+            "embeddings": VectorArray(encoded, self._type),
+            "terms": Array(terms, "text"),
+        }
+        connection.execute(statement, values)
+        if self._note_configurations is not None:
+            connection.execute(self._note_configurations, values)

@@ -1,0 +1,45 @@
+"""The statements of this folder's ``.sql`` files that write, filled for one index."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from embedsql import sqlfile
+from embedsql.inputs import Inputs
+from embedsql.slots import Slots
+from embedsql.vector_slots import VectorSlots
+
+
+def filled(name: str, slots: Slots) -> sql.Composed:
+    """The statement of a file of this folder, for one index."""
+    vector = VectorSlots(slots)
+    return sqlfile.statement(
+        __package__,
+        name,
+        log=slots.log,
+        row=slots.row,
+        chunk=slots.chunk,
+        source=slots.source,
+        input_hash=Inputs(slots.spec).hash,
+        key_parameters=slots.key_parameters,
+        key_columns=slots.key_columns,
+        source_key=sqlfile.identifier(slots.spec.key[0].name),
+        unnested_key=slots.unnested_key,
+        row_of_claimed=slots.same_key("r", "c"),
+        row_of_found=slots.same_key("r", "f"),
+        chunk_of_key=slots.same_key("c", "k"),
+        key_match=slots.key_match("s", "c"),
+        key_json=slots.key_json,
+        lexemes=slots.lexemes_expression,
+        lexical_column=sqlfile.identifier(slots.spec.lexical_column or ""),
+        words_may_differ=slots.words_may_differ,
+        terms=slots.terms_expression,
+        name=sqlfile.literal(slots.spec.name),
+        generation=sqlfile.literal(slots.names.generation),
+        vector_array=sqlfile.raw(f"{slots.spec.vectors.stored_as}[]"),
+        vector_columns=vector.saved_columns,
+        vector_values=vector.saved_values,
+        vector_from=vector.saved_from,
+        vector_updated=vector.updated,
+        column=vector.column,
+    )
