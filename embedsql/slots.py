@@ -191,58 +191,6 @@ class Slots:
             for own in self.own_key
         )
 
-    @property
-    def lexemes_expression(self) -> sql.Composable:
-        """The lexemes of a chunk and its heading; null where the index has no lexical lane."""
-        if self.spec.lexical is None:
-            return sql.SQL("NULL::tsvector")
-        return sql.SQL("embedsql.chunk_lexemes({}, heading, chunk, titled)").format(
-            self.configuration
-        )
-
-    @property
-    def words_may_differ(self) -> sql.SQL:
-        """Whether a chunk ``k`` may have other lexemes than one of equal content had."""
-        if self.spec.lexical is None:  # there are none to find
-            return sql.SQL("true")
-        if self.spec.lexical_column is not None:  # the row may name another configuration now
-            return sql.SQL("true")
-        if self.spec.template is None and len(self.spec.text) > 1:  # and how much of it is title
-            return sql.SQL("k.chunk_seq = 0")
-        return sql.SQL("false")
-
-    @property
-    def configuration(self) -> sql.Composable:
-        """The text-search configuration of a row ``k``: the declared one, or the row's own."""
-        assert self.spec.lexical is not None
-        declared = sql.SQL("{}::regconfig").format(
-            sqlfile.literal('"' + self.spec.lexical.replace('"', '""') + '"')
-        )
-        if self.spec.lexical_column is None:
-            return declared
-        return sql.SQL(
-            "embedsql.configuration((SELECT s.{}::text FROM {} AS s WHERE {}), {})"
-        ).format(
-            sqlfile.identifier(self.spec.lexical_column),
-            self.source,
-            self.key_match("s", "k"),
-            declared,
-        )
-
-    @property
-    def terms_expression(self) -> sql.Composable:
-        """A chunk's weights: BM25's of its lexemes, or those that a sparse encoder gave.
-
-        Null where the index has no lexical lane.
-        """
-        if self.spec.lexical is None:
-            return sql.SQL("NULL::sparsevec")
-        if self.spec.sparse_model is not None:
-            return sql.SQL("given_terms::sparsevec")
-        return sql.SQL("embedsql.bm25_weights(lexemes, average.length, {})").format(
-            sqlfile.raw(repr(float(self.spec.heading_weight)))
-        )
-
     @cached_property
     def key_json(self) -> sql.Composed:
         """A key as JSON: a scalar for one column, else an object by the source's names."""

@@ -18,6 +18,7 @@ from embedsql import sqlfile
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 from embedsql.vector_slots import VectorSlots
+from embedsql.word_slots import WordSlots
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ def _keep(
 
 def _reweigh(connection: psycopg.Connection, slots: Slots, length: float) -> None:
     statement = sqlfile.statement(
-        __name__, "reweigh.sql", chunk=slots.chunk, terms=slots.terms_expression
+        __name__, "reweigh.sql", chunk=slots.chunk, terms=WordSlots(slots).terms
     )
     size = sql.SQL(
         "SELECT pg_relation_size({}::regclass) / current_setting('block_size')::int"

@@ -11,6 +11,7 @@ from psycopg import sql
 from embedsql import sqlfile
 from embedsql.inputs import Inputs
 from embedsql.slots import Slots
+from embedsql.word_slots import WordSlots
 
 MOST_ROWS = 50
 MOST_CHARACTERS = 2000  # of each text column
@@ -38,7 +39,7 @@ def pending_fill(slots: Slots) -> dict[str, sql.Composable]:
         "text": inputs.text,
         "heading": heading,
         "titled": titled,
-        "configuration": slots.configuration,
+        "configuration": WordSlots(slots).configuration,
         "heading_weight": sqlfile.raw(repr(float(spec.heading_weight))),
         "most_rows": sqlfile.literal(MOST_ROWS),
     }

@@ -8,11 +8,12 @@ from embedsql import sqlfile
 from embedsql.inputs import Inputs
 from embedsql.slots import Slots
 from embedsql.vector_slots import VectorSlots
+from embedsql.word_slots import WordSlots
 
 
 def filled(name: str, slots: Slots) -> sql.Composed:
     """The statement of a file of this folder, for one index."""
-    vector = VectorSlots(slots)
+    vector, word = VectorSlots(slots), WordSlots(slots)
     return sqlfile.statement(
         __package__,
         name,
@@ -30,10 +31,10 @@ def filled(name: str, slots: Slots) -> sql.Composed:
         chunk_of_key=slots.same_key("c", "k"),
         key_match=slots.key_match("s", "c"),
         key_json=slots.key_json,
-        lexemes=slots.lexemes_expression,
+        lexemes=word.lexemes,
         lexical_column=sqlfile.identifier(slots.spec.lexical_column or ""),
-        words_may_differ=slots.words_may_differ,
-        terms=slots.terms_expression,
+        words_may_differ=word.may_differ,
+        terms=word.terms,
         name=sqlfile.literal(slots.spec.name),
         generation=sqlfile.literal(slots.names.generation),
         vector_array=sqlfile.raw(f"{slots.spec.vectors.stored_as}[]"),
