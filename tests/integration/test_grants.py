@@ -188,7 +188,7 @@ def work_left(connection: psycopg.Connection, round_: int) -> None:
         "UPDATE embedsql.semantic_index SET backfill_since = now(), problem = NULL, "
         "calibrated_chunks = NULL, average_length = NULL, configurations = NULL"
     )
-    connection.execute("INSERT INTO article (body) VALUES (%s), ('poison')", [f"text {round_}"])
+    connection.execute("INSERT INTO article (body) VALUES (%s), ('poison')", [f"text ORA-{round_}"])
     connection.execute("UPDATE article SET body = %s WHERE id = 1", [f"edit {round_}"])
 
 
