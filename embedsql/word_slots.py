@@ -54,6 +54,14 @@ class WordSlots:
         )
 
     @property
+    def average(self) -> sql.Composable:
+        """The average length of a chunk, as a table of one row: ``average.length``."""
+        return sql.SQL(
+            "(SELECT (SELECT i.average_length FROM embedsql.semantic_index AS i "
+            "WHERE i.name = {} AND i.generation = {}) AS length) AS average"
+        ).format(sqlfile.literal(self._spec.name), sqlfile.literal(self._slots.names.generation))
+
+    @property
     def terms(self) -> sql.Composable:
         """A chunk's weights: BM25's of its lexemes, or those that a sparse encoder gave.
 

@@ -77,6 +77,7 @@ def calibrate(
     estimated, _, made_for = _state(connection, index)
     sample = _Sample(connection, index, estimated)
     pairs, mean, deviation, length = sample.ask("sample.sql")
+    length = length or None
     if pairs < FEWEST_PAIRS or not deviation:
         mean = deviation = None
     agreement = None

@@ -114,7 +114,7 @@ class ChangeLog:
         """Extend the lease.
 
         Returns:
-            Whether the batch was still ours.
+            Whether the batch was still ours, and is not being written.
         """
         return connection.execute(self._renew, self._own(batch)).rowcount == 1
 

@@ -4,4 +4,4 @@ WITH done AS MATERIALIZED (
     DELETE FROM embedsql.failure AS f USING done
     WHERE f.index_id = %(index_id)s AND f.key = {key_json} AND f.version <= done.version
 )
-DELETE FROM {log} WHERE seq = ANY (%(seqs)b) AND ({key_columns}) IN (SELECT {key_columns} FROM done)
+DELETE FROM {log} WHERE seq = ANY (%(seqs)b) AND (({key_columns}) IN (SELECT {key_columns} FROM done)) IS TRUE  -- IS TRUE: a hashed look-up, no join

@@ -2,10 +2,7 @@
 INSERT INTO {chunk}
     ({key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, terms{vector_columns})
 SELECT {key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, {terms}{vector_values}
-FROM (
-    SELECT average_length AS length FROM embedsql.semantic_index
-    WHERE name = {name} AND generation = {generation}
-) AS average, (
+FROM {average}, (
     SELECT k.*, {lexemes} AS lexemes
     FROM (
         SELECT {unnested_key}, unnest(%(chunk_seqs)b::int[]) AS chunk_seq, unnest(%(starts)b::int[]) AS start_offset,

@@ -28,7 +28,7 @@ class Array:
     """An array of a type of the server, as a statement's parameter.
 
     Attributes:
-        values: Its elements; a text may be ``None``.
+        values: Its elements; one in bytes or a text may be ``None``.
         type: ``bool``, ``int4``, ``int8``, ``bytea``, ``text`` or ``xid`` (in bytes).
     """
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from embedsql.changelog import Batch
 from embedsql.registry import RegisteredIndex
@@ -25,6 +24,9 @@ class Chunks:
         index: The index.
         slots: Of its statements.
         column: Where the source holds the vectors.
+
+    Attributes:
+        measured: Whether the average length of a chunk is known, or there are no words.
     """
 
     def __init__(self, index: RegisteredIndex, slots: Slots, column: VectorColumn | None) -> None:
@@ -33,8 +35,9 @@ class Chunks:
         self._delete_surplus = filled("delete_surplus.sql", slots)
         self._add = filled("add_chunks.sql", slots)
         self._save = filled("save_chunks.sql", slots)
-        self._measured = index.spec.lexical is None
+        self.measured = index.spec.lexical is None
         self._is_measured = filled("is_measured.sql", slots)
+        self._measure = filled("measure.sql", slots)
         self._note_configurations = None
         if index.spec.lexical_column is not None:
             self._note_configurations = filled("note_configurations.sql", slots)
@@ -72,44 +75,52 @@ class Chunks:
                 "chunk_counts": Array([*left.values()], "int4"),
             }
             connection.execute(self._delete_surplus, surplus)
-        if not self._knows_length(connection):  # the first to be saved tell it
-            rewritten, new = new + rewritten, []
-        self._write(connection, self._add, batch, new, vectors)
-        self._write(connection, self._save, batch, rewritten, vectors)
+        for statement, rows in ((self._add, new), (self._save, rewritten)):
+            values = _columns(batch, rows, vectors, self._type)
+            if values is not None:
+                connection.execute(statement, values)
+                if self._note_configurations is not None:
+                    connection.execute(self._note_configurations, values)
 
-    def _knows_length(self, connection: psycopg.Connection) -> bool:
-        """Whether the average length of a chunk is known, by which its words are weighed."""
-        if not self._measured:
-            found = connection.execute(self._is_measured, {}).fetchone()
-            self._measured = found is not None and found[0]
-        return self._measured
-
-    def _write(
+    def measure(
         self,
         connection: psycopg.Connection,
-        statement: sql.Composed,
         batch: Batch,
         rows: Sequence[Row],
         vectors: Mapping[bytes, Encoded],
     ) -> None:
-        full = [row for row in rows if row.chunks]
-        if not full:
-            return
-        chunks = [chunk for row in full for chunk in row.chunks or ()]
-        starts, texts, _, _, titled = zip(*chunks, strict=True)
-        hashes = [one for row in full for one in row.hashes]
-        encoded, terms = zip(*[vectors[one] for one in hashes], strict=True)
-        values: dict[str, Any] = {
-            **keys_at(batch, [row.place for row in full for _ in row.hashes]),
-            "chunk_seqs": Array([seq for row in full for seq in range(row.chunk_count)], "int4"),
-            "starts": Array(starts, "int4"),
-            "content_hashes": Array(hashes, "bytea"),
-            "texts": Array(texts, "text"),
-            "headings": Array([chunk.heading for chunk in chunks], "text"),
-            "titled": Array(titled, "int4"),
-            "embeddings": VectorArray(encoded, self._type),
-            "terms": Array(terms, "text"),
-        }
-        connection.execute(statement, values)
-        if self._note_configurations is not None:
-            connection.execute(self._note_configurations, values)
+        """Before a first write: find the average length by which words are weighed.
+
+        In a transaction of its own, since it locks the index's row of the registry.
+        """
+        found = connection.execute(self._is_measured, {}).fetchone()
+        if found is None or not found[0]:
+            values = _columns(batch, rows, vectors, self._type)
+            if values is None:
+                return
+            connection.execute(self._measure, values)
+        self.measured = True
+
+
+def _columns(
+    batch: Batch, rows: Sequence[Row], vectors: Mapping[bytes, Encoded], vector_type: str
+) -> dict[str, Any] | None:
+    """The chunks of rows as parameters; ``None`` where there are none."""
+    full = [row for row in rows if row.chunks]
+    if not full:
+        return None
+    chunks = [chunk for row in full for chunk in row.chunks or ()]
+    starts, texts, _, _, titled = zip(*chunks, strict=True)
+    hashes = [one for row in full for one in row.hashes]
+    encoded, terms = zip(*[vectors[one] for one in hashes], strict=True)
+    return {
+        **keys_at(batch, [row.place for row in full for _ in row.hashes]),
+        "chunk_seqs": Array([seq for row in full for seq in range(row.chunk_count)], "int4"),
+        "starts": Array(starts, "int4"),
+        "content_hashes": Array(hashes, "bytea"),
+        "texts": Array(texts, "text"),
+        "headings": Array([chunk.heading for chunk in chunks], "text"),
+        "titled": Array(titled, "int4"),
+        "embeddings": VectorArray(encoded, vector_type),
+        "terms": Array(terms, "text"),
+    }

@@ -35,6 +35,7 @@ def filled(name: str, slots: Slots) -> sql.Composed:
         lexical_column=sqlfile.identifier(slots.spec.lexical_column or ""),
         words_may_differ=word.may_differ,
         terms=word.terms,
+        average=word.average,
         name=sqlfile.literal(slots.spec.name),
         generation=sqlfile.literal(slots.names.generation),
         vector_array=sqlfile.raw(f"{slots.spec.vectors.stored_as}[]"),

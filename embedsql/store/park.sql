@@ -5,7 +5,7 @@ WITH failed AS MATERIALIZED (
         %(permanent)b::boolean[], %(counted)b::boolean[], %(classes)b::text[], %(errors)b::text[])
         AS k ({key_columns}, version, permanent, counted, error_class, error)
 ), unlogged AS (
-    DELETE FROM {log} WHERE seq = ANY (%(seqs)b) AND ({key_columns}) IN (SELECT {key_columns} FROM failed)
+    DELETE FROM {log} WHERE seq = ANY (%(seqs)b) AND (({key_columns}) IN (SELECT {key_columns} FROM failed)) IS TRUE
 ), counted AS (
     SELECT failed.*,
            CASE WHEN old.version >= failed.version THEN old.attempts ELSE 0 END + counted::int AS attempts

@@ -11,20 +11,11 @@ WITH given AS MATERIALIZED (
     WHERE {words_may_differ} OR (
         SELECT (c.content_hash, c.start_offset, c.chunk) = (k.content_hash, k.start_offset, k.chunk)
         FROM {chunk} AS c WHERE {chunk_of_key} AND c.chunk_seq = k.chunk_seq) IS NOT TRUE
-), average AS MATERIALIZED (
-    -- until it is known, that of this batch
-    SELECT greatest(1, coalesce(
-        (SELECT average_length FROM embedsql.semantic_index WHERE name = {name} AND generation = {generation}),
-        (SELECT avg(embedsql.text_length(lexemes)) FROM made))) AS length
-), kept AS (
-    UPDATE embedsql.semantic_index AS i SET average_length = average.length FROM average
-    WHERE i.name = {name} AND i.generation = {generation} AND i.average_length IS NULL
-      AND EXISTS (SELECT FROM made)  -- an edit that changes no chunk has no length to tell
 )
 INSERT INTO {chunk} AS c
     ({key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, terms{vector_columns})
 SELECT {key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, {terms}{vector_values}
-FROM average, made AS k {vector_from}
+FROM {average}, made AS k {vector_from}
 ON CONFLICT ({key_columns}, chunk_seq) DO UPDATE
     SET start_offset = EXCLUDED.start_offset, content_hash = EXCLUDED.content_hash,
         chunk = EXCLUDED.chunk, lexemes = EXCLUDED.lexemes, terms = EXCLUDED.terms{vector_updated}

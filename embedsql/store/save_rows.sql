@@ -6,9 +6,9 @@ WITH claimed AS MATERIALIZED (
     SELECT c.*, CASE
         WHEN s.{source_key} IS NULL THEN 'gone'
         WHEN c.input_hash IS NULL THEN NULL  -- nothing was made of it
-        -- Of two texts of a key with one xmin only the last was ever seen. Other columns may have
-        -- been written since, and made a row of another xmin.
-        WHEN s.xmin <> c.seen AND c.input_hash <> {input_hash} THEN NULL
+        -- Of two texts of a key with one xmin only the last was ever seen (a foreign row's is 0). Other
+        -- columns may have been written since, and made a row of another xmin.
+        WHEN (s.xmin <> c.seen OR s.xmin = '0'::xid) AND c.input_hash <> {input_hash} THEN NULL
         WHEN c.kept AND c.input_hash IS DISTINCT FROM r.input_hash THEN NULL  -- its chunks are others
         WHEN r.version IS NULL THEN 'added'
         WHEN r.version > c.version THEN 'older'

@@ -72,6 +72,10 @@ class Vectors:
         Raises:
             LeaseLostError: Another worker owns the batch; nothing was written.
         """
+        if not self._chunks.measured:
+            with connection.transaction():
+                connection.execute(_SETTINGS)
+                self._chunks.measure(connection, batch, rows, vectors)
         with connection.transaction():
             connection.execute(_SETTINGS)
             # The source first, as a user's TRUNCATE does before its trigger empties our tables:

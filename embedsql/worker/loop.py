@@ -51,8 +51,8 @@ class Worker:
     Args:
         conninfo: Where the database is.
         options: See ``WorkerOptions``.
-        on_batch: Called after each batch with the report so far, for a progress display; in the
-            writer's thread.
+        on_batch: Called after each batch with the report so far, for a progress display; in
+            one of the writer's threads at a time.
     """
 
     def __init__(

@@ -1,0 +1,8 @@
+-- The average length of a chunk is that of the first batch that is written: all weights are made for one length.
+UPDATE embedsql.semantic_index AS i SET average_length = greatest(1, m.length)
+FROM (
+    SELECT avg(embedsql.text_length({lexemes})) AS length
+    FROM unnest({key_parameters}, %(texts)b::text[], %(headings)b::text[], %(titled)b::int[])
+        AS k ({key_columns}, chunk, heading, titled)
+) AS m
+WHERE i.name = {name} AND i.generation = {generation} AND i.average_length IS NULL
