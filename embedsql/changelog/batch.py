@@ -10,12 +10,14 @@ import psycopg
 
 LEASE_SECONDS = 30.0
 
-# Till the transaction ends. The rows of a batch are looked up one by one: the planner may think it
-# cheaper to read all of a table for each batch, and to hash every text of it. A plan that was kept
-# from the time when a table was small would read all of it for each key. (What has no index is
-# still read whole, at a price that would set off JIT before PostgreSQL 18.)
-BY_KEY = """set_config('enable_hashjoin', 'off', true), set_config('enable_seqscan', 'off', true),
-    set_config('jit', 'off', true)"""
+# Till the transaction ends. A plan that was kept from the time when a table was small would read
+# all of it, for each key even. (What has no index is read whole still, at a price that would set
+# off JIT before PostgreSQL 18.)
+BY_INDEX = "set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)"
+
+# The rows of a batch are looked up one by one, too: the planner may think it cheaper to read all of
+# a table for each batch, and to hash every text of it.
+BY_KEY = f"{BY_INDEX}, set_config('enable_hashjoin', 'off', true)"
 
 _ADVISORY_SPACE = 0x65_6D_62_73  # "embs"
 
@@ -52,6 +54,7 @@ def claimers_lock(connection: psycopg.Connection, index_id: int) -> None:
     Its commit does not wait for the disk: a claim that a crash of the server undoes is made again.
     """
     connection.execute(
-        "SELECT pg_advisory_xact_lock(%s, %s), set_config('synchronous_commit', 'off', true)",
+        "SELECT pg_advisory_xact_lock(%s, %s), set_config('synchronous_commit', 'off', true), "
+        + BY_INDEX,
         [_ADVISORY_SPACE, index_id],
     )

@@ -92,10 +92,11 @@ class Texts:
         hashes = Array(list(content_hashes), "bytea")
         if not hashes.values:
             return {}
-        cursor = connection.execute(self._reusable, {"hashes": hashes}, binary=True)
+        with connection.transaction():
+            connection.execute(_SETTINGS)
+            found = connection.execute(self._reusable, {"hashes": hashes}, binary=True).fetchall()
         return {
-            content_hash: Encoded(vector.to_numpy(), terms)
-            for content_hash, vector, terms in cursor
+            content_hash: Encoded(vector.to_numpy(), terms) for content_hash, vector, terms in found
         }
 
     def _source_text(self, row: tuple[Any, ...]) -> SourceText:
