@@ -172,3 +172,39 @@ def test_verify_mends_what_it_finds(
             mended.append(damage)
 
     assert mended == DAMAGE
+
+
+def test_a_batch_reads_no_table_whole_even_by_plans_from_when_they_were_small(
+    connection: psycopg.Connection, start: Start
+) -> None:
+    _, worker = start(lexical=None)
+    connection.execute(
+        "ALTER TABLE article SET (autovacuum_enabled = false);"
+        "ALTER TABLE embedsql.article_search_row_1 SET (autovacuum_enabled = false);"
+        "ALTER TABLE embedsql.article_search_chunk_1 SET (autovacuum_enabled = false)"
+    )
+    write(connection, *(f"article {number}" for number in range(20)))
+    worker.work()
+    connection.execute("ANALYZE")
+    for number in range(14):  # the driver prepares what is executed often, the server keeps a plan
+        write(connection, *(f"article {number} {place}" for place in range(20)))
+        worker.work()
+    connection.execute(
+        "INSERT INTO article (id, title) SELECT n, 'many ' || n FROM generate_series(21, 3000) AS n"
+    )
+    worker.write(worker.embed())
+
+    before = read_whole(connection, worker)
+    worker.write(worker.embed())
+
+    assert read_whole(connection, worker) == before
+
+
+def read_whole(connection: psycopg.Connection, worker: HandWorker) -> list[tuple[str, int]]:
+    """How many rows of each table were read by sequential scans."""
+    worker.connection.execute("SELECT pg_stat_force_next_flush()")
+    worker.connection.execute("SELECT 1")
+    return connection.execute(
+        "SELECT relname, seq_tup_read FROM pg_stat_user_tables "
+        "WHERE relname ~ '^article(_search_(row|chunk)_1)?$' ORDER BY 1"
+    ).fetchall()
