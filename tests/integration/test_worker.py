@@ -15,6 +15,7 @@ from embedsql import status
 from embedsql.database import connect
 from embedsql.embedders import EmbedderOptions
 from embedsql.errors import ProviderError
+from embedsql.store import write
 from embedsql.worker import Worker, WorkerOptions
 from embedsql.worker.report import WorkerReport
 from tests.factories import (
@@ -219,8 +220,11 @@ WHERE application_name = 'embedsql worker' AND datname = current_database()
 
 
 def test_a_batch_is_written_while_another_waits_for_a_lock(
-    connection: psycopg.Connection, database: str
+    connection: psycopg.Connection, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    patient = write._SETTINGS.replace("'5s'", "'60s'")
+    assert patient != write._SETTINGS
+    monkeypatch.setattr(write, "_SETTINGS", patient)
     create_article_table(connection)
     index = add_index(connection, lexical=None)
     worker = Worker(database, WorkerOptions(poll_interval=0.1))
