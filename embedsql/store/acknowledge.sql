@@ -4,4 +4,5 @@ WITH done AS MATERIALIZED (
     DELETE FROM embedsql.failure AS f USING done
     WHERE f.index_id = %(index_id)s AND f.key = {key_json} AND f.version <= done.version
 )
-DELETE FROM {log} WHERE seq = ANY (%(seqs)b) AND (({key_columns}) IN (SELECT {key_columns} FROM done)) IS TRUE  -- IS TRUE: a hashed look-up, no join
+-- IS TRUE makes it a hashed look-up: a join of two small sets might compare each key with every other
+DELETE FROM {log} WHERE seq = ANY (%(seqs)b) AND (({key_columns}) IN (SELECT {key_columns} FROM done)) IS TRUE

@@ -24,7 +24,6 @@ def filled(name: str, slots: Slots) -> sql.Composed:
         input_hash=Inputs(slots.spec).hash,
         key_parameters=slots.key_parameters,
         key_columns=slots.key_columns,
-        source_key=sqlfile.identifier(slots.spec.key[0].name),
         unnested_key=slots.unnested_key,
         row_of_claimed=slots.same_key("r", "c"),
         row_of_found=slots.same_key("r", "f"),

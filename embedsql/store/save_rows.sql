@@ -4,7 +4,7 @@ WITH claimed AS MATERIALIZED (
         AS k ({key_columns}, version, seen, input_hash, chunks, truncated, kept, place)
 ), found AS MATERIALIZED (
     SELECT c.*, CASE
-        WHEN s.{source_key} IS NULL THEN 'gone'
+        WHEN s.xmin IS NULL THEN 'gone'
         WHEN c.input_hash IS NULL THEN NULL  -- nothing was made of it
         -- Of two texts of a key with one xmin only the last was ever seen (a foreign row's is 0). Other
         -- columns may have been written since, and made a row of another xmin.
