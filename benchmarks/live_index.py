@@ -1,7 +1,7 @@
 """Rows a second into a live HNSW index, by a worker that writes two batches at a time, or one.
 
-The endpoint answers at once, so that writing is what takes the time: the index costs about a
-millisecond of one core for each vector, the words of a text nearly as much again.
+The endpoint answers at once, so that writing is what takes the time: the index costs most of
+a millisecond of one core for each vector, the words of a text as much again.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from embedsql.worker.report import WorkerReport
 
 log = logging.getLogger(__name__)
 
-WRITERS = 2  # an HNSW index takes a millisecond for each vector, of one core of the server
+WRITERS = 2  # a live HNSW index takes most of a millisecond for each vector, of one core
 BEHIND = 2  # batches that may wait to be written; the model waits then, so that memory is bounded
 
 Job = Callable[[psycopg.Connection], None]
