@@ -55,16 +55,20 @@ class PreparedBatch:
             if content_hash not in known
         }
 
-    def done(self, failures: Sequence[Failure]) -> Sequence[Row]:
-        """Rows that did not fail and whose chunks have their vectors.
+    def done(self, failures: Sequence[Failure]) -> tuple[Sequence[Row], Sequence[Row]]:
+        """Rows that did not fail and whose chunks have their vectors, and those that failed.
 
         The others were left out, since the worker was asked to stop.
         """
-        failed = {failure.place for failure in failures}
+        at_fault = {failure.place for failure in failures}
         has_vector = self.vectors.__contains__
-        return [
-            row for row in self.rows if row.place not in failed and all(map(has_vector, row.hashes))
-        ]
+        done = [row for row in self.rows if all(map(has_vector, row.hashes))]
+        if not at_fault:
+            return done, ()
+        return (
+            [row for row in done if row.place not in at_fault],
+            [row for row in self.rows if row.place in at_fault],
+        )
 
 
 class Ingest:
@@ -149,13 +153,15 @@ class Ingest:
         Raises:
             LeaseLostError: Another worker owns the batch; nothing was written.
         """
+        done, failed = prepared.done(failures)
         outcome = self._vectors.write(
             connection,
             self.change_log,
             prepared.batch,
-            prepared.done(failures),
+            done,
             prepared.vectors,
             failures,
+            failed,
         )
         with self._guard:
             self._unwritten.discard(prepared)

@@ -28,14 +28,12 @@ class VectorSlots:
 
     @property
     def definitions(self) -> sql.Composable:
-        """``, embedding vector(384) NOT NULL``: the chunk table's columns."""
+        """``, embedding vector(384)``: the chunk table's columns; null where only words are had."""
         if self.in_source:
             return sql.SQL("")
         if self._form.has_codes:
-            return sqlfile.raw(
-                f', codes "char"[] NOT NULL, scale real NOT NULL, bits bit({self._seen}) NOT NULL'
-            )
-        return sqlfile.raw(f", embedding {self._spec.vector_type} NOT NULL")
+            return sqlfile.raw(f', codes "char"[], scale real, bits bit({self._seen})')
+        return sqlfile.raw(f", embedding {self._spec.vector_type}")
 
     @property
     def stored_column(self) -> str | None:
@@ -75,7 +73,7 @@ class VectorSlots:
     def present(self) -> sql.Composable:
         """Whether a chunk has its vector, there."""
         if not self.in_source:
-            return sql.SQL("true")
+            return sql.SQL("c.{} IS NOT NULL").format(sqlfile.identifier(self._saved[0]))
         return sql.SQL("s.{} IS NOT NULL").format(self.column)
 
     def source_join(self, join: str) -> sql.Composable:

@@ -67,11 +67,8 @@ def _ranking(
     if own is not None:
         yield from _in_window(query, candidates, own)
         return
-    if query.mode == "dense" and dense is None:
-        yield Reason("no_vector", "its passages have no vectors yet")
-        return
-    if query.mode == "lexical" and lexical is None:
-        yield Reason("no_word", "it has none of the question's words")
+    if dense is None and lexical is None:
+        yield _unknown_to_lanes(query)
         return
     wide = query.uses_dense or query.shaping.reorders
     depth = query.candidates if wide else query.limit
@@ -108,6 +105,15 @@ def _ranking(
         + " widens the window",
         {"candidates": depth, **ranks},
     )
+
+
+def _unknown_to_lanes(query: Query) -> Reason:
+    if query.mode == "lexical":
+        return Reason("no_word", "it has none of the question's words")
+    said = "its passages have no vectors"
+    if query.uses_lexical:
+        said += ", and it has none of the question's words"
+    return Reason("no_vector", said)
 
 
 def _in_window(query: Query, candidates: Sequence[Candidate], own: Candidate) -> Iterator[Reason]:

@@ -14,7 +14,7 @@ from sqlalchemy.sql import ColumnElement
 
 from embedsql.search.bound import BoundQuery
 from embedsql.search.collapse import best_chunk
-from embedsql.search.distance import distance, index_distance
+from embedsql.search.distance import distance, index_distance, indexed_column
 from embedsql.search.target import Target
 
 LEAST_EF_SEARCH, MOST_EF_SEARCH = 40, 1000
@@ -45,8 +45,9 @@ def _near_rows(target: Target, query: BoundQuery) -> CTE:
     near = (
         target.chunks_of_source(query, distance(target, query).label("distance"))
         # Naming the settings makes them come first. It is a one-time filter: the index scan
-        # below it stays as it is.
-        .where(settings.c.ef_search.is_not(None))
+        # below it stays as it is. No index holds a chunk without a vector, but a table that is
+        # read whole does.
+        .where(settings.c.ef_search.is_not(None), indexed_column(target).is_not(None))
         .order_by(index_distance(target, query))
         .limit(wanted)
         .lateral("near")

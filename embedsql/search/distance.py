@@ -40,6 +40,11 @@ def index_distance(target: Target, query: BoundQuery) -> ColumnElement[Any]:
     return _compared(_indexed(target.chunk.c.embedding, vectors, query), asked, operator)
 
 
+def indexed_column(target: Target) -> ColumnElement[Any]:
+    """What the index is made of, as it is stored; null where a chunk has no vector."""
+    return target.chunk.c.bits if target.vectors.has_codes else target.chunk.c.embedding
+
+
 def similarity(vectors: VectorForm, distance: ColumnElement[Any]) -> ColumnElement[Any]:
     """Larger is nearer: the cosine, the inner product, or 1 / (1 + the Euclidean distance)."""
     if vectors.metric == "cosine":

@@ -87,20 +87,25 @@ class VectorArray:
     """An array of ``vector`` or ``halfvec``, as a statement's parameter.
 
     Attributes:
-        vectors: Each of shape (dimensions,), at least one.
+        vectors: Each of shape (dimensions,), at least one. Or all of them are ``None``.
         type: ``vector`` or ``halfvec``.
     """
 
-    vectors: Sequence[npt.NDArray[Any]]
+    vectors: Sequence[npt.NDArray[Any] | None]
     type: str
 
 
 class _VectorArrayDumper(Dumper):
     format = Format.BINARY
 
-    def dump(self, obj: VectorArray) -> bytearray:
-        count, dimensions = len(obj.vectors), obj.vectors[0].size
-        if any(vector.size != dimensions for vector in obj.vectors):
+    def dump(self, obj: VectorArray) -> bytes | bytearray:
+        count = len(obj.vectors)
+        header = _header(self._oid(obj.type), count)
+        vectors = [one for one in obj.vectors if one is not None]
+        if not vectors:
+            return header + _NULL * count
+        dimensions = vectors[0].size
+        if len(vectors) < count or any(vector.size != dimensions for vector in vectors):
             raise ValueError("the vectors are of different dimensions")
         number = np.dtype(">f2" if obj.type == "halfvec" else ">f4")
         element = np.dtype(
@@ -111,13 +116,12 @@ class _VectorArrayDumper(Dumper):
                 ("numbers", number, (dimensions,)),
             ]
         )
-        header = _header(self._oid(obj.type), count)
         whole = bytearray(len(header) + count * element.itemsize)
         whole[: len(header)] = header
         elements = np.frombuffer(whole, element, offset=len(header))
         elements["bytes"] = element.itemsize - 4
         elements["dimensions"] = dimensions
-        elements["numbers"] = np.concatenate(obj.vectors).reshape(count, dimensions)
+        elements["numbers"] = np.concatenate(vectors).reshape(count, dimensions)
         return whole
 
     def _oid(self, type_name: str) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from embedsql.changelog import Batch
 from embedsql.registry import RegisteredIndex
@@ -32,6 +33,7 @@ class Chunks:
     def __init__(self, index: RegisteredIndex, slots: Slots, column: VectorColumn | None) -> None:
         self._column = column
         self._type = index.spec.vectors.stored_as
+        self._by_words = index.spec.lexical is not None and index.spec.sparse_model is None
         self._delete_surplus = filled("delete_surplus.sql", slots)
         self._add = filled("add_chunks.sql", slots)
         self._save = filled("save_chunks.sql", slots)
@@ -69,25 +71,27 @@ class Chunks:
             self._column.save(connection, batch, new + rewritten, vectors)
         # of a row that is added, too: should any be left of it, they are not in the way then
         left = dict.fromkeys(added + gone, 0) | {row.place: row.chunk_count for row in rewritten}
-        if left:
-            surplus = {
-                **keys_at(batch, list(left)),
-                "chunk_counts": Array([*left.values()], "int4"),
-            }
-            connection.execute(self._delete_surplus, surplus)
+        self._cut(connection, batch, left)
         for statement, rows in ((self._add, new), (self._save, rewritten)):
-            values = _columns(batch, rows, vectors, self._type)
-            if values is not None:
-                connection.execute(statement, values)
-                if self._note_configurations is not None:
-                    connection.execute(self._note_configurations, values)
+            self._put(connection, statement, _columns(batch, rows, vectors, self._type))
+
+    def keep_words(self, connection: psycopg.Connection, batch: Batch, rows: Sequence[Row]) -> None:
+        """Leave rows whose text has no vector those chunks that are found by words alone.
+
+        There are none without a lexical lane, nor where a sparse encoder would have to read them.
+        """
+        places = [row.place for row in rows]
+        if self._column is not None:
+            self._column.clear(connection, batch, places)
+        self._cut(connection, batch, dict.fromkeys(places, 0))
+        if self._by_words:
+            self._put(connection, self._add, _columns(batch, rows, None, self._type))
 
     def measure(
         self,
         connection: psycopg.Connection,
         batch: Batch,
         rows: Sequence[Row],
-        vectors: Mapping[bytes, Encoded],
     ) -> None:
         """Before a first write: find the average length by which words are weighed.
 
@@ -95,24 +99,44 @@ class Chunks:
         """
         found = connection.execute(self._is_measured, {}).fetchone()
         if found is None or not found[0]:
-            values = _columns(batch, rows, vectors, self._type)
+            values = _columns(batch, rows, None, self._type)
             if values is None:
                 return
             connection.execute(self._measure, values)
         self.measured = True
 
+    def _cut(self, connection: psycopg.Connection, batch: Batch, counts: Mapping[int, int]) -> None:
+        """Remove the chunks beyond so many, by place."""
+        if counts:
+            surplus = {
+                **keys_at(batch, list(counts)),
+                "chunk_counts": Array([*counts.values()], "int4"),
+            }
+            connection.execute(self._delete_surplus, surplus)
+
+    def _put(
+        self, connection: psycopg.Connection, statement: sql.Composed, values: dict[str, Any] | None
+    ) -> None:
+        if values is not None:
+            connection.execute(statement, values)
+            if self._note_configurations is not None:
+                connection.execute(self._note_configurations, values)
+
 
 def _columns(
-    batch: Batch, rows: Sequence[Row], vectors: Mapping[bytes, Encoded], vector_type: str
+    batch: Batch, rows: Sequence[Row], vectors: Mapping[bytes, Encoded] | None, vector_type: str
 ) -> dict[str, Any] | None:
-    """The chunks of rows as parameters; ``None`` where there are none."""
+    """The chunks of rows as parameters, without vectors too; ``None`` where there are none."""
     full = [row for row in rows if row.chunks]
     if not full:
         return None
     chunks = [chunk for row in full for chunk in row.chunks or ()]
     starts, texts, _, _, titled = zip(*chunks, strict=True)
     hashes = [one for row in full for one in row.hashes]
-    encoded, terms = zip(*[vectors[one] for one in hashes], strict=True)
+    encoded: Sequence[Any] = [None] * len(hashes)
+    terms: Sequence[Any] = encoded
+    if vectors is not None:
+        encoded, terms = zip(*[vectors[one] for one in hashes], strict=True)
     return {
         **keys_at(batch, [row.place for row in full for _ in row.hashes]),
         "chunk_seqs": Array([seq for row in full for seq in range(row.chunk_count)], "int4"),

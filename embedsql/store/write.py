@@ -41,6 +41,7 @@ class Vectors:
         self._lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(slots.source)
         self._save_rows = filled("save_rows.sql", slots)
         self._acknowledge = filled("acknowledge.sql", slots)
+        self._forget_rows = filled("forget_rows.sql", slots)
         self._log_keys = filled("log_keys.sql", slots)
         self._park = filled("park.sql", slots)
         self._column = None
@@ -56,10 +57,12 @@ class Vectors:
         rows: Sequence[Row],
         vectors: Mapping[bytes, Encoded],
         failures: Sequence[Failure] = (),
+        failed: Sequence[Row] = (),
     ) -> Outcome:
         """Store what still agrees with the source, remove what is gone, park what failed.
 
         Keys whose text changed meanwhile are neither written nor acknowledged: they stay logged.
+        Of what failed the words are stored, in place of what the row said before.
 
         Args:
             connection: In autocommit mode.
@@ -68,6 +71,7 @@ class Vectors:
             rows: Those of its rows that are done.
             vectors: Of their chunks, by digest.
             failures: Rows that could not be embedded.
+            failed: Those of them whose text is known.
 
         Raises:
             LeaseLostError: Another worker owns the batch; nothing was written.
@@ -75,7 +79,7 @@ class Vectors:
         if not self._chunks.measured:
             with connection.transaction():
                 connection.execute(_SETTINGS)
-                self._chunks.measure(connection, batch, rows, vectors)
+                self._chunks.measure(connection, batch, [*rows, *failed])
         with connection.transaction():
             connection.execute(_SETTINGS)
             # The source first, as a user's TRUNCATE does before its trigger empties our tables:
@@ -83,7 +87,9 @@ class Vectors:
             connection.execute(self._lock, {})
             log.fence(connection, batch)
             rows, locked_away = self._lock_rows(connection, batch, rows)
+            failed, _ = self._lock_rows(connection, batch, failed)
             outcome = self._save(connection, batch, rows, vectors)
+            self._keep_words(connection, batch, failed)
             settled = set(outcome)
             lost = [one for one in (*failures, *locked_away) if one.place not in settled]
             self._park_failures(connection, batch, lost)
@@ -134,6 +140,20 @@ class Vectors:
         self._chunks.replace(connection, batch, made, outcome, vectors)
         self._acknowledge_keys(connection, batch, sorted(outcome))
         return outcome
+
+    def _keep_words(
+        self, connection: psycopg.Connection, batch: Batch, failed: Sequence[Row]
+    ) -> None:
+        if not failed:
+            return
+        values = {
+            **keys_at(batch, [row.place for row in failed]),
+            "seen": Array([row.seen for row in failed], "xid"),
+            "input_hashes": Array([row.input_hash for row in failed], "bytea"),
+        }
+        found = connection.execute(self._forget_rows, values).fetchall()
+        current = [failed[place - 1] for (place,) in found]
+        self._chunks.keep_words(connection, batch, current)
 
     def _acknowledge_keys(
         self, connection: psycopg.Connection, batch: Batch, places: Sequence[int]

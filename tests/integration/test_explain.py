@@ -278,15 +278,16 @@ def test_a_row_that_failed_waits_for_its_next_attempt_and_then_is_dead(
     embedder = RecordingEmbedder(poison="poison", error=ValueError("the model chokes on it"))
     worker = HandWorker(database, index, embedder=embedder)
     worker.work()
-    waiting = only_reason(row_of(session, 6))
+    waiting, without_vector = row_of(session, 6).reasons
+    by_words = only_reason(row_of(session, 6, "poison"), shown=True)
     session.rollback()
     connection.execute("UPDATE embedsql.failure SET next_attempt_at = now()")
     embedder.error = TextRejectedError("the model refuses it")
     worker.work()
-    dead = only_reason(row_of(session, 6))
+    dead, _ = row_of(session, 6).reasons
     worker.close()
 
-    assert waiting.code == "retry"
+    assert (waiting.code, without_vector.code, by_words.code) == ("retry", "no_vector", "retry")
     assert waiting.details["retry_seconds"] > 0
     assert "the model chokes on it" in waiting.says
     assert dead.code == "dead"

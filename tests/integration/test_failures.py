@@ -21,7 +21,10 @@ from tests.factories import (
 
 FAILURES = "SELECT key, attempts, dead, error_class FROM embedsql.failure ORDER BY key::text"
 DUE = "UPDATE embedsql.failure SET next_attempt_at = now() WHERE next_attempt_at IS NOT NULL"
-STORED = "SELECT key_1, chunk FROM embedsql.article_search_chunk_1 ORDER BY key_1"
+STORED = (
+    "SELECT key_1, chunk FROM embedsql.article_search_chunk_1 WHERE embedding IS NOT NULL "
+    "ORDER BY key_1"
+)
 MAX_ATTEMPTS = 5
 
 

@@ -154,7 +154,12 @@ def test_worker_role_embeds_whatever_changes(
     report = drain(worker)
 
     assert (report.reused, report.removed, report.failed, report.problems) == (1, 1, 1, {})
-    assert stored_chunks(connection, index) == [(1, "amber"), (2, "delta"), (4, "amber")]
+    assert stored_chunks(connection, index) == [
+        (1, "amber"),
+        (2, "delta"),
+        (4, "amber"),
+        (5, "poison"),  # without its vector
+    ]
     connection.execute("UPDATE article SET body = 'ember' WHERE body = 'poison'")
     assert drain(worker).saved == 1
     assert verify_all(database).ok

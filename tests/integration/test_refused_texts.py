@@ -1,0 +1,205 @@
+"""Texts of which no vector is to be had: found by their words, and by nothing they said before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import BigInteger, Text
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from embedsql import SemanticIndex
+from embedsql.errors import TextRejectedError
+from embedsql.search import Hit, Mode
+from embedsql.spec import Chunking
+from tests.everyday import cases
+from tests.factories import (
+    HandWorker,
+    RecordingEmbedder,
+    add_index,
+    create_article_table,
+    stored_chunks,
+    verify_all,
+)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Article(Base):
+    __tablename__ = "article"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    title: Mapped[str | None] = mapped_column(Text)
+    body: Mapped[str] = mapped_column(Text)
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "no index": {"index": "none"},
+    "int8": {"quantization": "int8"},
+    "bit": {"quantization": "bit"},
+    "column": {"storage": "column", "chunking": None},
+    "column halfvec": {"storage": "column", "chunking": None, "quantization": "halfvec"},
+}
+EVERYDAY = ("no index", "int8", "column")
+WITH_VECTOR = "SELECT id FROM article_search WHERE embedding IS NOT NULL ORDER BY id"
+
+
+@pytest.fixture
+def form(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """How the index is made."""
+    return FORMS[getattr(request, "param", "full")]
+
+
+@pytest.fixture
+def worker(
+    connection: psycopg.Connection, database: str, form: dict[str, Any]
+) -> Iterator[HandWorker]:
+    """A worker on three embedded articles, whose model refuses the word poison."""
+    create_article_table(connection)
+    for body in ("the cat sat on the mat", "a dog barks at night", "the bank of the river"):
+        connection.execute("INSERT INTO article (body) VALUES (%s)", [body])
+    index = add_index(connection, text=("body",), **form)
+    embedder = RecordingEmbedder("poison", TextRejectedError("the model refuses it"))
+    made = HandWorker(database, index, embedder=embedder)
+    made.work()
+    yield made
+    made.close()
+
+
+def search(engine: Engine, words: str, mode: Mode, **form: Any) -> dict[int, Hit]:
+    form = {"model": "hash:64", **form}
+    articles = SemanticIndex("article_search", Article, text=("body",), **form)
+    with Session(engine) as session:
+        found = session.execute(articles.search(words, mode=mode))
+        return {article.id: hit for article, hit in found}
+
+
+@pytest.mark.parametrize("form", cases(FORMS, *EVERYDAY), indirect=True)
+def test_a_refused_row_is_found_by_its_words_alone(
+    connection: psycopg.Connection,
+    sqlalchemy_engine: Engine,
+    database: str,
+    worker: HandWorker,
+    form: dict[str, Any],
+) -> None:
+    connection.execute("UPDATE article SET body = 'a poison frog of the river' WHERE id = 1")
+    connection.execute("INSERT INTO article (body) VALUES ('error ORA-31415: poison')")
+    worker.work()
+
+    for words, key in (("frogs", 1), ("ORA-31415", 4)):
+        assert list(search(sqlalchemy_engine, words, "lexical", **form)) == [key]
+        hit = search(sqlalchemy_engine, words, "hybrid", **form)[key]
+        assert (hit.similarity, hit.dense_rank, hit.lexical_rank) == (None, None, 1)
+    assert search(sqlalchemy_engine, "cat", "lexical", **form) == {}
+    assert search(sqlalchemy_engine, "cat", "dense", **form).keys() == {2, 3}
+    assert connection.execute(WITH_VECTOR).fetchall() == [(2,), (3,)]
+    verdict = verify_all(database)
+    assert (verdict.missing, verdict.stale, verdict.orphans, verdict.dead) == (2, 0, 0, 2)
+
+
+def test_a_text_that_comes_back_is_embedded_though_it_once_was(
+    connection: psycopg.Connection, sqlalchemy_engine: Engine, database: str, worker: HandWorker
+) -> None:
+    for body in ("poison", "the cat sat on the mat"):
+        connection.execute("UPDATE article SET body = %s WHERE id = 1", [body])
+        worker.work()
+
+    assert search(sqlalchemy_engine, "cat", "dense").keys() == {1, 2, 3}
+    assert search(sqlalchemy_engine, "poison", "lexical") == {}
+    assert verify_all(database).ok
+
+
+def test_a_retry_that_works_gives_the_vector(
+    connection: psycopg.Connection, sqlalchemy_engine: Engine, database: str, worker: HandWorker
+) -> None:
+    connection.execute("INSERT INTO article (body) VALUES ('poison')")
+    worker.embedder.error = ValueError("for now")
+    worker.work()
+    assert list(search(sqlalchemy_engine, "poison", "lexical")) == [4]
+
+    worker.embedder.poison = None
+    connection.execute("UPDATE embedsql.failure SET next_attempt_at = now()")
+    worker.work()
+
+    assert search(sqlalchemy_engine, "poison", "hybrid")[4].similarity is not None
+    assert verify_all(database).ok
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["DELETE FROM article WHERE id = 4", "UPDATE article SET body = '' WHERE id = 4"],
+)
+def test_a_refused_row_that_goes_leaves_nothing(
+    connection: psycopg.Connection, database: str, worker: HandWorker, change: str
+) -> None:
+    connection.execute("INSERT INTO article (body) VALUES ('poison')")
+    worker.work()
+    connection.execute(change)
+    worker.work()
+
+    assert connection.execute("SELECT id FROM article_search ORDER BY id").fetchall() == [
+        (1,),
+        (2,),
+        (3,),
+    ]
+    assert verify_all(database).ok
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM article WHERE id = 4",
+        "UPDATE article SET body = 'harmless' WHERE id = 4",
+        "TRUNCATE article",
+    ],
+)
+def test_what_changed_while_the_model_refused_it_is_not_written(
+    connection: psycopg.Connection, worker: HandWorker, change: str
+) -> None:
+    connection.execute("INSERT INTO article (body) VALUES ('poison')")
+    prepared = worker.ingest.prepare(worker.connection, worker.claim())
+    failures = worker.ingest.embed(prepared)
+    connection.execute(change)
+    worker.ingest.write(worker.connection, prepared, failures)
+
+    assert connection.execute("SELECT id FROM article_search WHERE id = 4").fetchall() == []
+
+
+def test_without_a_lexical_lane_nothing_is_kept(
+    connection: psycopg.Connection, database: str
+) -> None:
+    create_article_table(connection)
+    index = add_index(connection, text=("body",), lexical=None)
+    made = HandWorker(database, index, embedder=RecordingEmbedder("poison"))
+    for body in ("harmless", "poison"):
+        connection.execute(
+            "INSERT INTO article (id, body) VALUES (1, %s) ON CONFLICT (id) "
+            "DO UPDATE SET body = EXCLUDED.body",
+            [body],
+        )
+        made.work()
+    made.close()
+
+    assert stored_chunks(connection, index) == []
+
+
+def test_other_passages_of_a_refused_row_are_found_by_their_words(
+    connection: psycopg.Connection, sqlalchemy_engine: Engine, database: str
+) -> None:
+    create_article_table(connection)
+    index = add_index(connection, text=("body",), chunking=Chunking(tokens=16, overlap=0))
+    long = "\n\n".join(f"Paragraph {n} tells of number{n} and of nothing else." for n in range(20))
+    connection.execute("INSERT INTO article (body) VALUES (%s)", [f"{long}\n\nThen poison."])
+    made = HandWorker(database, index, embedder=RecordingEmbedder("poison"))
+    made.work()
+    made.close()
+
+    assert len(stored_chunks(connection, index)) > 5
+    hit = search(sqlalchemy_engine, "number17", "hybrid")[1]
+    assert "number17" in hit.snippet
