@@ -112,6 +112,19 @@ def find_index(connection: psycopg.Connection, name: str) -> RegisteredIndex:
     return _load(row)
 
 
+def find_of_space(
+    connection: psycopg.Connection, index: RegisteredIndex, space: str
+) -> RegisteredIndex | None:
+    """Another generation of an index that is kept up to date and whose vectors are of a space."""
+    cursor = connection.cursor(row_factory=dict_row)
+    row = cursor.execute(
+        _SELECT + " WHERE name = %s AND index_id <> %s AND space = %s AND state <> 'dropping' "
+        "ORDER BY state = 'serving' DESC LIMIT 1",
+        [index.spec.name, index.index_id, space],
+    ).fetchone()
+    return None if row is None else _load(row)
+
+
 def is_registered(connection: psycopg.Connection, name: str) -> bool:
     """Whether there is an index of this name."""
     found = connection.execute(

@@ -9,7 +9,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from embedsql import sqlfile
-from embedsql.registry import RegisteredIndex, find_index
+from embedsql.registry import RegisteredIndex, find_generations, find_index
 from embedsql.slots import Slots
 
 
@@ -32,19 +32,22 @@ def requeue_rows(connection: psycopg.Connection, index: RegisteredIndex, where: 
     with connection.transaction():
         # the source first, as a TRUNCATE of it does
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(slots.source), {})
-        # the stored hash no longer matches, and no equal text's vector is reused: the model runs
+        # the stored hash no longer matches, and no equal text's vector is reused, of whichever
+        # generation: the model runs
         connection.execute(
             sql.SQL("UPDATE {} SET input_hash = '' WHERE ({}) IN ({})").format(
                 slots.row, slots.key_columns, chosen
             ),
             {},
         )
-        connection.execute(
-            sql.SQL("UPDATE {} SET content_hash = '' WHERE ({}) IN ({})").format(
-                slots.chunk, slots.key_columns, chosen
-            ),
-            {},
-        )
+        for one in find_generations(connection, index.spec.name):
+            if one.state != "dropping":
+                connection.execute(
+                    sql.SQL("UPDATE {} SET content_hash = '' WHERE ({}) IN ({})").format(
+                        Slots(one.spec, one.names).chunk, slots.key_columns, chosen
+                    ),
+                    {},
+                )
         return connection.execute(
             sql.SQL("INSERT INTO {} ({}) {}").format(slots.log, slots.key_columns, chosen), {}
         ).rowcount

@@ -96,6 +96,15 @@ class VectorForm:
             return self.stored
         return "halfvec" if self.quantization == "halfvec" else "vector"
 
+    def is_as_exact_as(self, other: VectorForm) -> bool:
+        """Whether a vector that is stored so may be stored as ``other`` says, with no loss."""
+        return self.exactness == "vector" or self.exactness == other.exactness == "halfvec"
+
+    @property
+    def exactness(self) -> str:
+        """What is left of a vector that is stored: equal ones, equally much."""
+        return "codes" if self.has_codes else self.stored_as
+
     @property
     def indexed_as(self) -> Literal["vector", "halfvec", "bit"]:
         """The pgvector type of the indexed copy."""

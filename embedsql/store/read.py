@@ -53,9 +53,15 @@ class SourceText(NamedTuple):
 
 
 class Texts:
-    """Reads the source of one index."""
+    """Reads the source of one index, and the vectors of texts that were embedded before.
 
-    def __init__(self, index: RegisteredIndex) -> None:
+    Args:
+        index: The index.
+        beside: Another generation of it, of the same space: its vectors serve, too, where they are
+            as exact.
+    """
+
+    def __init__(self, index: RegisteredIndex, beside: RegisteredIndex | None = None) -> None:
         slots, inputs = Slots(index.spec, index.names), Inputs(index.spec)
         self._most = index.spec.max_characters
         self._named = inputs.context_columns if index.spec.template is not None else None
@@ -73,10 +79,9 @@ class Texts:
             row=slots.row,
             row_of_claimed=slots.same_key("r", "c"),
         )
-        given = sql.SQL("NULL::text" if index.spec.sparse_model is None else "terms::text")
-        self._reusable = sqlfile.statement(
-            __package__, "reusable.sql", chunk_view=slots.chunk_view, terms=given
-        )
+        self._reusable = [_reusable(index)]
+        if beside is not None and beside.spec.vectors.is_as_exact_as(index.spec.vectors):
+            self._reusable.append(_reusable(beside))
 
     def read(self, connection: psycopg.Connection, batch: Batch) -> list[SourceText]:
         """The current texts of the batch's rows, in batch order; none of a row that is gone."""
@@ -89,12 +94,27 @@ class Texts:
         self, connection: psycopg.Connection, content_hashes: Iterable[bytes]
     ) -> dict[bytes, Encoded]:
         """What is stored of chunks with equal content, by content hash."""
-        hashes = Array(list(content_hashes), "bytea")
-        if not hashes.values:
-            return {}
+        missing = set(content_hashes)
+        known: dict[bytes, Encoded] = {}
+        for statement in list(self._reusable):
+            if not missing:
+                break
+            try:
+                known |= self._stored(connection, statement, missing)
+            except psycopg.errors.UndefinedTable:
+                if statement is self._reusable[0]:
+                    raise
+                self._reusable.remove(statement)  # the generation beside was dropped
+            missing -= known.keys()
+        return known
+
+    def _stored(
+        self, connection: psycopg.Connection, statement: sql.Composed, hashes: Iterable[bytes]
+    ) -> dict[bytes, Encoded]:
+        values = {"hashes": Array(list(hashes), "bytea")}
         with connection.transaction():
             connection.execute(_SETTINGS)
-            found = connection.execute(self._reusable, {"hashes": hashes}, binary=True).fetchall()
+            found = connection.execute(statement, values, binary=True).fetchall()
         return {
             content_hash: Encoded(vector.to_numpy(), terms) for content_hash, vector, terms in found
         }
@@ -113,6 +133,12 @@ class Texts:
             named,
             too_long or len(text) > self._most or (unchanged and was_truncated),
         )
+
+
+def _reusable(index: RegisteredIndex) -> sql.Composed:
+    given = sql.SQL("NULL::text" if index.spec.sparse_model is None else "terms::text")
+    view = Slots(index.spec, index.names).chunk_view
+    return sqlfile.statement(__package__, "reusable.sql", chunk_view=view, terms=given)
 
 
 def around_text(

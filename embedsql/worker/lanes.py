@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import psycopg
@@ -13,7 +14,7 @@ from embedsql.catalog import hides_rows
 from embedsql.changelog import Backfill, Batch, ChangeLog
 from embedsql.embedders import Embedder, load_embedder, options_of
 from embedsql.errors import ConfigurationError, ProviderError, SpaceMismatchError
-from embedsql.ingest import Ingest
+from embedsql.ingest import Ingest, Unwritten
 from embedsql.registry import RegisteredIndex
 from embedsql.worker.lane import FIRST_PAUSE, LONGEST_PAUSE, Lane
 from embedsql.worker.report import WorkerReport
@@ -51,6 +52,7 @@ class Lanes:
         self._embedders: dict[tuple[object, ...], Embedder] = {}
         self._lanes: dict[int, Lane] = {}
         self._not_before: dict[int, float] = {}
+        self._unwritten = defaultdict[tuple[str, str], Unwritten](Unwritten)
 
     def get(self, connection: psycopg.Connection, index: RegisteredIndex) -> Lane | None:
         """What this worker keeps for an index; ``None`` where it is left alone for now.
@@ -119,7 +121,13 @@ class Lanes:
         change_log = ChangeLog(index, self._worker, self._lease)
         lane = Lane(
             index,
-            Ingest(index, embedder, change_log),
+            Ingest(
+                index,
+                embedder,
+                change_log,
+                registry.find_of_space(connection, index, stored),
+                self._unwritten[stored, index.spec.vectors.exactness],
+            ),
             Backfill(index, self._worker, self._lease),
             embedder.provider,
         )

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from weakref import WeakSet
 
 import psycopg
 
@@ -19,56 +16,13 @@ from embedsql.chunking import Chunker
 from embedsql.embedders import Embedder, check_vectors
 from embedsql.embedders.sparse import terms_of
 from embedsql.errors import ConfigurationError, ProviderError, TextRejectedError
+from embedsql.ingest.prepared import PreparedBatch, Unwritten
 from embedsql.registry import RegisteredIndex
 from embedsql.store import Encoded, Failure, Outcome, Row, SourceText, Texts, Vectors
 
+__all__ = ["Ingest", "PreparedBatch", "Unwritten"]
+
 log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class PreparedBatch:
-    """What is known of a batch before the model runs.
-
-    Attributes:
-        batch: The claim.
-        rows: Its rows that still exist.
-        vectors: Stored vectors that serve again, by digest; the model's are added here.
-        beside: Batches that were not written when this one was read, whose vectors it may share.
-        reused: Chunks that need no run of the model, since an equal one's vector serves.
-        made: Distinct chunks that the model embedded.
-    """
-
-    batch: Batch
-    rows: Sequence[Row]
-    vectors: dict[bytes, Encoded]
-    beside: Sequence[PreparedBatch] = ()
-    reused: int = 0
-    made: int = 0
-
-    def missing(self) -> dict[bytes, str]:
-        """The distinct texts to embed, by digest."""
-        known = self.vectors.keys()
-        return {
-            content_hash: chunk.content
-            for row in self.rows
-            for content_hash, chunk in zip(row.hashes, row.chunks or (), strict=True)
-            if content_hash not in known
-        }
-
-    def done(self, failures: Sequence[Failure]) -> tuple[Sequence[Row], Sequence[Row]]:
-        """Rows that did not fail and whose chunks have their vectors, and those that failed.
-
-        The others were left out, since the worker was asked to stop.
-        """
-        at_fault = {failure.place for failure in failures}
-        has_vector = self.vectors.__contains__
-        done = [row for row in self.rows if all(map(has_vector, row.hashes))]
-        if not at_fault:
-            return done, ()
-        return (
-            [row for row in done if row.place not in at_fault],
-            [row for row in self.rows if row.place in at_fault],
-        )
 
 
 class Ingest:
@@ -78,14 +32,23 @@ class Ingest:
         index: The index.
         embedder: Of the index's space.
         change_log: This worker's view of the index's log.
+        beside: Another generation of the index, of the same space.
+        unwritten: Batches on their way, of this index and of others with the same space and type.
     """
 
-    def __init__(self, index: RegisteredIndex, embedder: Embedder, change_log: ChangeLog) -> None:
+    def __init__(
+        self,
+        index: RegisteredIndex,
+        embedder: Embedder,
+        change_log: ChangeLog,
+        beside: RegisteredIndex | None = None,
+        unwritten: Unwritten | None = None,
+    ) -> None:
         self.change_log = change_log
         self._index = index
         self._embedder = embedder
         self._sparse = terms_of(embedder)
-        self._texts = Texts(index)
+        self._texts = Texts(index, beside)
         self._vectors = Vectors(index)
         self._chunker = Chunker(
             index.spec.chunking,
@@ -94,15 +57,12 @@ class Ingest:
             index.spec.parsed_template,
         )
         self._digest = hashlib.sha256(embedder.space.label.encode() + b"\0")
-        self._unwritten = WeakSet[PreparedBatch]()
-        self._guard = threading.Lock()
+        self._unwritten = unwritten or Unwritten()
 
     def prepare(self, connection: psycopg.Connection, batch: Batch) -> PreparedBatch:
         """Read and chunk the rows' texts, and find vectors of equal chunks."""
         prepared = PreparedBatch(batch, [], {})
-        with self._guard:  # before reading: what is written meanwhile may be missed by the look-up
-            prepared.beside = list(self._unwritten)
-            self._unwritten.add(prepared)
+        self._unwritten.add(prepared)
         prepared.rows = [self._chunked(source) for source in self._texts.read(connection, batch)]
         hashes = {one for row in prepared.rows for one in row.hashes}
         prepared.vectors = self._texts.reusable(connection, hashes)
@@ -163,8 +123,7 @@ class Ingest:
             failures,
             failed,
         )
-        with self._guard:
-            self._unwritten.discard(prepared)
+        self._unwritten.discard(prepared)
         return outcome
 
     def park(self, connection: psycopg.Connection, batch: Batch, error: Exception) -> None:
