@@ -32,13 +32,12 @@ from embedsql.alembic.operations import (
     CreateVectorIndexOp,
     DropSemanticIndexOp,
     DropVectorIndexOp,
-    InstallEmbedsqlOp,
     RebuildVectorIndexOp,
     RepairSemanticIndexOp,
     ResumeSemanticIndexOp,
     SuspendSemanticIndexOp,
-    UninstallEmbedsqlOp,
 )
+from embedsql.alembic.schema_operations import InstallEmbedsqlOp, UninstallEmbedsqlOp
 
 __all__ = [
     "ChangeSemanticIndexOp",

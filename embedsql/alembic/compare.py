@@ -25,12 +25,12 @@ from embedsql.alembic.operations import (
     ChangeSemanticIndexOp,
     CreateSemanticIndexOp,
     DropSemanticIndexOp,
-    InstallEmbedsqlOp,
     RebuildVectorIndexOp,
     RepairSemanticIndexOp,
     ResumeSemanticIndexOp,
     SuspendSemanticIndexOp,
 )
+from embedsql.alembic.schema_operations import InstallEmbedsqlOp
 from embedsql.ddl import approximate_indexes
 from embedsql.errors import SchemaVersionError
 from embedsql.naming import ObjectNames

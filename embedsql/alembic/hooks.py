@@ -19,13 +19,12 @@ from embedsql.alembic.operations import (
     CreateVectorIndexOp,
     DropSemanticIndexOp,
     DropVectorIndexOp,
-    InstallEmbedsqlOp,
     RebuildVectorIndexOp,
     RepairSemanticIndexOp,
     ResumeSemanticIndexOp,
     SuspendSemanticIndexOp,
-    UninstallEmbedsqlOp,
 )
+from embedsql.alembic.schema_operations import InstallEmbedsqlOp, UninstallEmbedsqlOp
 from embedsql.naming import SCHEMA
 
 _ON_AN_INDEX = (

@@ -22,12 +22,11 @@ from embedsql.alembic.found import (
 from embedsql.alembic.literals import changed_fields
 from embedsql.alembic.operations import (
     ChangeSemanticIndexOp,
-    InstallEmbedsqlOp,
     RebuildVectorIndexOp,
     SemanticIndexOp,
-    UninstallEmbedsqlOp,
 )
 from embedsql.alembic.running import is_offline, run
+from embedsql.alembic.schema_operations import InstallEmbedsqlOp, UninstallEmbedsqlOp
 from embedsql.ddl.triggers import EVENTS, trigger_names
 from embedsql.errors import DeclarationError, IndexNotFoundError, SchemaVersionError
 from embedsql.grants import policy_statements

@@ -8,10 +8,9 @@ from embedsql.alembic.changes import needs_new_vectors
 from embedsql.alembic.literals import arguments_of, literal
 from embedsql.alembic.operations import (
     ChangeSemanticIndexOp,
-    InstallEmbedsqlOp,
     SemanticIndexOp,
-    UninstallEmbedsqlOp,
 )
+from embedsql.alembic.schema_operations import InstallEmbedsqlOp, UninstallEmbedsqlOp
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext

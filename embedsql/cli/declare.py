@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from enum import StrEnum
 from typing import Annotated
 
 import psycopg
@@ -13,6 +11,7 @@ from embedsql import schema
 from embedsql.catalog import SourceTable, describe_source
 from embedsql.choices import Backend, LexicalIndex, Storage
 from embedsql.cli.logs import configure_logging
+from embedsql.cli.model_options import Providers, chunking_of, full_name, model_space
 from embedsql.cli.options import DatabaseUrl, IndexName, PrintSql, conninfo, note
 from embedsql.database import connect
 from embedsql.declare import (
@@ -22,20 +21,10 @@ from embedsql.declare import (
     drop_index,
     drop_index_statements,
 )
-from embedsql.embedders import EmbedderOptions, Space, load_embedder
-from embedsql.errors import DeclarationError, ProviderError
+from embedsql.embedders import EmbedderOptions
 from embedsql.installation import install, installed_version
-from embedsql.settings import Settings
-from embedsql.spec import DEFAULT_MODEL, Chunking, IndexSpec
+from embedsql.spec import DEFAULT_MODEL, IndexSpec
 from embedsql.vectors import Hnsw, Ivfflat, Metric, Quantization, Stored, VectorIndex
-
-
-class Providers(StrEnum):
-    """Where an embedder comes from."""
-
-    SENTENCE_TRANSFORMERS = "sentence-transformers"
-    OPENAI = "openai"
-    HASH = "hash"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -206,47 +195,6 @@ def _install_if_missing(connection: psycopg.Connection) -> None:
     if installed_version(connection) == 0:
         install(connection)
         note(f"schema version {schema.LATEST} installed")
-
-
-def model_space(model: str, options: EmbedderOptions) -> Space | None:
-    """The model's space; ``None`` where its server is away but the dimensions were given."""
-    key = Settings().openai_api_key
-    secret = key.get_secret_value() if key else None
-    try:
-        return load_embedder(
-            model,
-            replace(options, api_key=secret),
-        ).space
-    except ProviderError as error:
-        if options.dimensions is None:
-            raise
-        note(f"{error}; taking your word for {options.dimensions} dimensions")
-        return None
-
-
-def full_name(model: str, provider: Providers | None) -> str:
-    """A model's name with the prefix of its provider."""
-    if provider is None:
-        return model
-    separator = "/" if provider is Providers.SENTENCE_TRANSFORMERS else ":"
-    prefix = provider.value + separator
-    return model if model.startswith(prefix) else prefix + model
-
-
-def chunking_of(
-    tokens: int | None, overlap: int | None, markdown: bool | None, whole: bool
-) -> Chunking | None:
-    """How texts are cut, as the options say it."""
-    if whole and (tokens, overlap, markdown) != (None, None, None):
-        raise typer.BadParameter(
-            "excludes --chunk-tokens, --chunk-overlap and --markdown", param_hint="--no-chunking"
-        )
-    if whole:
-        return None
-    try:
-        return Chunking(tokens, overlap, markdown)
-    except DeclarationError as error:
-        raise typer.BadParameter(str(error), param_hint="--chunk-tokens") from error
 
 
 def _print_statements(spec: IndexSpec, source: SourceTable, space: str | None) -> None:

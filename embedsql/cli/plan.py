@@ -11,7 +11,7 @@ from rich.table import Table
 
 from embedsql.catalog import check_text_columns, describe_source
 from embedsql.choices import Backend, LexicalIndex, Storage
-from embedsql.cli.declare import Providers, chunking_of, full_name
+from embedsql.cli.model_options import Providers, chunking_of, full_name
 from embedsql.cli.options import DatabaseUrl, Json, conninfo, console, note, print_json
 from embedsql.database import connect
 from embedsql.embedders import Embedder, load_embedder, options_of

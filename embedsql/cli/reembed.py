@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from embedsql.choices import Backend, LexicalIndex
-from embedsql.cli.declare import model_space
 from embedsql.cli.logs import configure_logging
+from embedsql.cli.model_options import model_space
 from embedsql.cli.options import DatabaseUrl, IndexName, Json, conninfo, note, print_json
 from embedsql.embedders import options_of
 from embedsql.errors import ModelChangeError

@@ -6,14 +6,12 @@ connection all run the same ones. The texts stand in the ``.sql`` files of this 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from functools import partial
 
 from psycopg import sql
 
 from embedsql import sqlfile
-from embedsql.ddl import vectors
 from embedsql.ddl.approximate import ApproximateIndex, approximate_indexes, wanted_indexes
 from embedsql.ddl.serving import (
     copy_grants_statements,
@@ -24,17 +22,16 @@ from embedsql.ddl.serving import (
     serving_statements,
     take_over_statements,
 )
+from embedsql.ddl.tables import drop_table_statements, identity, table_statements
 from embedsql.ddl.triggers import (
     EVENTS,
     drop_triggers,
     trigger_events,
-    trigger_names,
     trigger_statements,
 )
 from embedsql.naming import ObjectNames
 from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
-from embedsql.vector_slots import VectorSlots
 
 __all__ = [
     "EVENTS",
@@ -75,7 +72,7 @@ def create_statements(
         names: Of its objects, where they are of another generation than the first.
     """
     slots = Slots(spec, names)
-    statements = _tables(slots, space, "serving", partitioned=partitioned)
+    statements = table_statements(slots, space, "serving", partitioned=partitioned)
     statements += serving_statements(slots)
     return _texts(statements + trigger_statements(slots, partitioned=partitioned))
 
@@ -98,7 +95,7 @@ def next_generation_statements(
         like: The serving generation's objects: whoever has privileges on these gets them.
     """
     slots = Slots(spec, names)
-    statements = _tables(slots, space, "building", partitioned=partitioned)
+    statements = table_statements(slots, space, "building", partitioned=partitioned)
     statements += copy_grants_statements(slots, like)
     # the triggers last: their lock keeps the source's writers waiting until the commit
     return _texts(statements + trigger_statements(slots, partitioned=partitioned))
@@ -136,7 +133,7 @@ def switch_statements(spec: IndexSpec, names: ObjectNames, *, in_place: bool) ->
     """
     slots = Slots(spec, names)
     return _texts(
-        _script("serving_state.sql", **_identity(slots))
+        _script("serving_state.sql", **identity(slots))
         + take_over_statements(slots, in_place=in_place)
     )
 
@@ -148,7 +145,7 @@ def guard_statements(spec: IndexSpec, names: ObjectNames) -> list[str]:
 
 def require_ready_statement(spec: IndexSpec, names: ObjectNames) -> str:
     """The statement that fails unless a generation may be switched to."""
-    (statement,) = _script("require_ready.sql", **_identity(Slots(spec, names)))
+    (statement,) = _script("require_ready.sql", **identity(Slots(spec, names)))
     return sqlfile.text(statement)
 
 
@@ -158,7 +155,9 @@ def drop_statements(spec: IndexSpec) -> list[str]:
     Of other generations than the first, too, wherever the database has them.
     """
     slots = Slots(spec)
-    return _texts(drop_triggers(slots) + drop_serving_statements(slots) + _drop(slots))
+    return _texts(
+        drop_triggers(slots) + drop_serving_statements(slots) + drop_table_statements(slots)
+    )
 
 
 def drop_views_statements(spec: IndexSpec) -> list[str]:
@@ -168,7 +167,7 @@ def drop_views_statements(spec: IndexSpec) -> list[str]:
 
 def drop_generation_statements(spec: IndexSpec, names: ObjectNames) -> list[str]:
     """The statements that remove one generation without triggers, which must not serve."""
-    return _texts(_drop(Slots(spec, names)))
+    return _texts(drop_table_statements(Slots(spec, names)))
 
 
 def drop_trigger_statements(spec: IndexSpec, names: ObjectNames) -> list[str]:
@@ -185,7 +184,7 @@ def chunk_statements(spec: IndexSpec, chunk: sql.Identifier) -> list[str]:
     """
     slots = Slots(spec)
     slots.chunk = chunk
-    statements = _texts(_tables(slots, None, "building", partitioned=False))
+    statements = _texts(table_statements(slots, None, "building", partitioned=False))
     name = sqlfile.text(chunk)
     kinds = ("CREATE TABLE", "CREATE INDEX", "ALTER TABLE")
     firsts = [(one, _first_line(one)) for one in statements]
@@ -204,70 +203,6 @@ def trigger_texts(
 def _first_line(statement: str) -> str:
     """Where a statement says what it makes."""
     return next(line for line in statement.splitlines() if line and not line.startswith("--"))
-
-
-def _tables(
-    slots: Slots, space: str | None, state: str, *, partitioned: bool
-) -> list[sql.Composed]:
-    spec, names, vector = slots.spec, slots.names, VectorSlots(slots)
-    functions = [
-        names.trigger_function(event) for event in trigger_events(spec, partitioned=partitioned)
-    ]
-    statements = vectors.column_statements(slots) + _script(
-        "tables.sql",
-        log=slots.log,
-        batch=slots.batch,
-        row=slots.row,
-        chunk=slots.chunk,
-        chunk_view=slots.chunk_view,
-        key_definitions=slots.key_definitions,
-        key_arrays=slots.key_arrays,
-        uncompressed_arrays=slots.uncompressed_arrays,
-        key_columns=slots.key_columns,
-        vector_definitions=vector.definitions,
-        chunk_key=slots.own_key_of("c"),
-        viewed_vector=vector.viewed,
-        viewed_from=vector.viewed_from,
-        content_index=sqlfile.identifier(names.content_index),
-        state=sqlfile.literal(state),
-        source_schema=sqlfile.literal(spec.schema),
-        source_table=sqlfile.literal(spec.table),
-        declaration=sqlfile.literal(json.dumps(spec.to_json())),
-        space=sqlfile.literal(space),
-        log_name=sqlfile.literal(names.log),
-        batch_name=sqlfile.literal(names.batch),
-        row_name=sqlfile.literal(names.row),
-        chunk_name=sqlfile.literal(names.chunk),
-        chunk_view_name=sqlfile.literal(names.chunk_view),
-        trigger_functions=sqlfile.comma(map(sqlfile.literal, functions)),
-        **_identity(slots),
-    )
-    statements += vectors.storage_statements(slots)
-    if spec.lexical is not None:
-        lexeme_index = sqlfile.identifier(names.lexeme_index)
-        statements += _script("lexical.sql", lexeme_index=lexeme_index, chunk=slots.chunk)
-    return statements
-
-
-def _drop(slots: Slots) -> list[sql.Composed]:
-    statements = _script(
-        "drop.sql",
-        chunk_view=slots.chunk_view,
-        chunk=slots.chunk,
-        row=slots.row,
-        batch=slots.batch,
-        log=slots.log,
-        **_identity(slots),
-        **trigger_names(slots),
-    )
-    return statements + vectors.drop_statements(slots)
-
-
-def _identity(slots: Slots) -> dict[str, sql.Composable]:
-    return {
-        "name": sqlfile.literal(slots.spec.name),
-        "generation": sqlfile.literal(slots.names.generation),
-    }
 
 
 def _texts(statements: list[sql.Composed]) -> list[str]:
