@@ -1,6 +1,16 @@
 
 BEGIN
-    TRUNCATE {log}, {row}, {chunk};
+    TRUNCATE {log}, {row};
+    -- An index that is built concurrently, or a vacuum, holds this lock for minutes, and a TRUNCATE would wait for all of them.
+    IF EXISTS (
+        SELECT FROM pg_locks
+        WHERE relation = {chunk_name}::regclass AND granted AND mode = 'ShareUpdateExclusiveLock'
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    ) THEN
+        DELETE FROM {chunk};
+    ELSE
+        TRUNCATE {chunk};
+    END IF;
     DELETE FROM embedsql.failure AS f USING embedsql.semantic_index AS i
     WHERE f.index_id = i.index_id AND i.name = {name} AND i.generation = {generation};
     RETURN NULL;

@@ -63,6 +63,7 @@ def _function(slots: Slots, event: str, *, by_row: bool) -> list[sql.Composed]:
         log=slots.log,
         row=slots.row,
         chunk=slots.chunk,
+        chunk_name=sqlfile.literal(sqlfile.text(slots.chunk)),
         name=sqlfile.literal(slots.spec.name),
         generation=sqlfile.literal(slots.names.generation),
         key_columns=slots.key_columns,

@@ -71,3 +71,33 @@ def test_nothing_deadlocks_with_a_truncate(
     assert deadlocked == []
     drain(database)
     assert verify_all(database).ok
+
+
+BUILDING = "SELECT FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting for%'"
+
+
+def test_a_truncate_does_not_wait_for_an_index_that_is_built(
+    connection: psycopg.Connection, database: str, second: psycopg.Connection
+) -> None:
+    create_article_table(connection)
+    add_index(connection, index="none")
+    connection.execute("INSERT INTO article (title) VALUES ('old'), ('older')")
+    drain(database)
+    with connect(database) as third, ThreadPoolExecutor(1) as pool:
+        with second.transaction():
+            second.execute("LOCK TABLE embedsql.article_search_chunk_1 IN ROW EXCLUSIVE MODE")
+            built = pool.submit(
+                third.execute,
+                "CREATE INDEX CONCURRENTLY ON embedsql.article_search_chunk_1 (start_offset)",
+            )
+            while not (built.done() or connection.execute(BUILDING).fetchall()):
+                time.sleep(0.01)
+            connection.execute("SET lock_timeout = '3s'")
+            connection.execute("TRUNCATE article")
+        built.result()
+    connection.execute("INSERT INTO article (title) VALUES ('new')")
+
+    drain(database)
+
+    assert connection.execute("SELECT chunk FROM article_search").fetchall() == [("new",)]
+    assert verify_all(database).ok
