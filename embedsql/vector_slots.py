@@ -15,6 +15,9 @@ from embedsql.slots import Slots
 # fit an 8 kB page, so the widest stay out of line
 PLAIN_STORAGE_BYTES = 4096
 
+# that a stored chunk says what a new one says; its hash is empty where it was to be embedded anew
+STANDS = "(c.content_hash IN (EXCLUDED.content_hash, '') AND c.chunk = EXCLUDED.chunk)"
+
 
 class VectorSlots:
     """SQL fragments about the vectors of one index."""
@@ -116,6 +119,16 @@ class VectorSlots:
         """``, embedding = EXCLUDED.embedding``"""
         return sql.SQL("").join(
             sql.SQL(", {0} = EXCLUDED.{0}").format(sqlfile.identifier(name)) for name in self._saved
+        )
+
+    @property
+    def kept(self) -> sql.Composable:
+        """The same, but of a chunk that stands as it is, its own vector, if it has one."""
+        return sql.SQL("").join(
+            sql.SQL(", {0} = coalesce(CASE WHEN {1} THEN c.{0} END, EXCLUDED.{0})").format(
+                sqlfile.identifier(name), sql.SQL(STANDS)
+            )
+            for name in self._saved
         )
 
     @property

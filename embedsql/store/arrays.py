@@ -87,7 +87,7 @@ class VectorArray:
     """An array of ``vector`` or ``halfvec``, as a statement's parameter.
 
     Attributes:
-        vectors: Each of shape (dimensions,), at least one. Or all of them are ``None``.
+        vectors: Each of shape (dimensions,), or ``None``.
         type: ``vector`` or ``halfvec``.
     """
 
@@ -99,13 +99,12 @@ class _VectorArrayDumper(Dumper):
     format = Format.BINARY
 
     def dump(self, obj: VectorArray) -> bytes | bytearray:
-        count = len(obj.vectors)
-        header = _header(self._oid(obj.type), count)
+        header = _header(self._oid(obj.type), len(obj.vectors))
         vectors = [one for one in obj.vectors if one is not None]
         if not vectors:
-            return header + _NULL * count
-        dimensions = vectors[0].size
-        if len(vectors) < count or any(vector.size != dimensions for vector in vectors):
+            return header + _NULL * len(obj.vectors)
+        count, dimensions = len(vectors), vectors[0].size
+        if any(vector.size != dimensions for vector in vectors):
             raise ValueError("the vectors are of different dimensions")
         number = np.dtype(">f2" if obj.type == "halfvec" else ">f4")
         element = np.dtype(
@@ -122,7 +121,10 @@ class _VectorArrayDumper(Dumper):
         elements["bytes"] = element.itemsize - 4
         elements["dimensions"] = dimensions
         elements["numbers"] = np.concatenate(vectors).reshape(count, dimensions)
-        return whole
+        if count == len(obj.vectors):
+            return whole
+        pieces = (elements[place : place + 1].tobytes() for place in range(count))
+        return header + b"".join([_NULL if one is None else next(pieces) for one in obj.vectors])
 
     def _oid(self, type_name: str) -> int:
         context = self.connection

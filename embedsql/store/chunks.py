@@ -17,6 +17,8 @@ from embedsql.store.filled import filled
 from embedsql.store.keys import keys_at
 from embedsql.store.outcome import Encoded, Row
 
+_UNKNOWN = (None, None)
+
 
 class Chunks:
     """The chunks of one index.
@@ -33,10 +35,10 @@ class Chunks:
     def __init__(self, index: RegisteredIndex, slots: Slots, column: VectorColumn | None) -> None:
         self._column = column
         self._type = index.spec.vectors.stored_as
-        self._by_words = index.spec.lexical is not None and index.spec.sparse_model is None
         self._delete_surplus = filled("delete_surplus.sql", slots)
         self._add = filled("add_chunks.sql", slots)
         self._save = filled("save_chunks.sql", slots)
+        self._save_refused = filled("save_refused.sql", slots)
         self.measured = index.spec.lexical is None
         self._is_measured = filled("is_measured.sql", slots)
         self._measure = filled("measure.sql", slots)
@@ -75,17 +77,21 @@ class Chunks:
         for statement, rows in ((self._add, new), (self._save, rewritten)):
             self._put(connection, statement, _columns(batch, rows, vectors, self._type))
 
-    def keep_words(self, connection: psycopg.Connection, batch: Batch, rows: Sequence[Row]) -> None:
-        """Leave rows whose text has no vector those chunks that are found by words alone.
-
-        There are none without a lexical lane, nor where a sparse encoder would have to read them.
-        """
-        places = [row.place for row in rows]
+    def refuse(
+        self,
+        connection: psycopg.Connection,
+        batch: Batch,
+        rows: Sequence[Row],
+        vectors: Mapping[bytes, Encoded],
+    ) -> None:
+        """Write the chunks of rows of which the model refused some, those without a vector."""
+        values = _columns(batch, rows, vectors, self._type)
+        if values is None:
+            return
         if self._column is not None:
-            self._column.clear(connection, batch, places)
-        self._cut(connection, batch, dict.fromkeys(places, 0))
-        if self._by_words:
-            self._put(connection, self._add, _columns(batch, rows, None, self._type))
+            self._column.refuse(connection, values)
+        self._cut(connection, batch, {row.place: row.chunk_count for row in rows})
+        self._put(connection, self._save_refused, values)
 
     def measure(
         self,
@@ -99,7 +105,7 @@ class Chunks:
         """
         found = connection.execute(self._is_measured, {}).fetchone()
         if found is None or not found[0]:
-            values = _columns(batch, rows, None, self._type)
+            values = _columns(batch, rows, {}, self._type)
             if values is None:
                 return
             connection.execute(self._measure, values)
@@ -124,19 +130,16 @@ class Chunks:
 
 
 def _columns(
-    batch: Batch, rows: Sequence[Row], vectors: Mapping[bytes, Encoded] | None, vector_type: str
+    batch: Batch, rows: Sequence[Row], vectors: Mapping[bytes, Encoded], vector_type: str
 ) -> dict[str, Any] | None:
-    """The chunks of rows as parameters, without vectors too; ``None`` where there are none."""
+    """The chunks of rows as parameters, and the vectors there are; ``None``: there are none."""
     full = [row for row in rows if row.chunks]
     if not full:
         return None
     chunks = [chunk for row in full for chunk in row.chunks or ()]
     starts, texts, _, _, titled = zip(*chunks, strict=True)
     hashes = [one for row in full for one in row.hashes]
-    encoded: Sequence[Any] = [None] * len(hashes)
-    terms: Sequence[Any] = encoded
-    if vectors is not None:
-        encoded, terms = zip(*[vectors[one] for one in hashes], strict=True)
+    encoded, terms = zip(*[vectors.get(one, _UNKNOWN) for one in hashes], strict=True)
     return {
         **keys_at(batch, [row.place for row in full for _ in row.hashes]),
         "chunk_seqs": Array([seq for row in full for seq in range(row.chunk_count)], "int4"),

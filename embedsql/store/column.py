@@ -26,7 +26,8 @@ class VectorColumn:
         self._type = slots.spec.vectors.stored_as
         self._lock = filled("lock_source.sql", slots)
         self._save = filled("save_column.sql", slots)
-        self._clear = filled("clear_column.sql", slots)
+        self._blank = filled("blank_column.sql", slots)
+        self._refuse = filled("clear_refused.sql", slots)
 
     def lock(self, connection: psycopg.Connection, batch: Batch) -> set[int]:
         """Lock the batch's rows till the end of the transaction, but those that another holds.
@@ -55,13 +56,15 @@ class VectorColumn:
                 ),
             }
             connection.execute(self._save, values)
-        self.clear(
-            connection,
-            batch,
-            [row.place for row in rows if row.chunks is not None and not row.chunks],
-        )
+        blank = [row.place for row in rows if row.chunks is not None and not row.chunks]
+        if blank:
+            connection.execute(self._blank, keys_at(batch, blank))
 
-    def clear(self, connection: psycopg.Connection, batch: Batch, places: Sequence[int]) -> None:
-        """Take the vectors of rows that were locked away."""
-        if places:
-            connection.execute(self._clear, keys_at(batch, places))
+    def refuse(self, connection: psycopg.Connection, values: Mapping[str, Any]) -> None:
+        """Take away the vectors of what rows that were locked said before.
+
+        Args:
+            connection: In the transaction of the write.
+            values: Their chunks, one each, as parameters.
+        """
+        connection.execute(self._refuse, values)

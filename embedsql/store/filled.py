@@ -7,7 +7,7 @@ from psycopg import sql
 from embedsql import sqlfile
 from embedsql.inputs import Inputs
 from embedsql.slots import Slots
-from embedsql.vector_slots import VectorSlots
+from embedsql.vector_slots import STANDS, VectorSlots
 from embedsql.word_slots import WordSlots
 
 
@@ -28,6 +28,7 @@ def filled(name: str, slots: Slots) -> sql.Composed:
         row_of_claimed=slots.same_key("r", "c"),
         row_of_found=slots.same_key("r", "f"),
         chunk_of_key=slots.same_key("c", "k"),
+        source_of_key=slots.key_match("s", "k"),
         key_match=slots.key_match("s", "c"),
         key_json=slots.key_json,
         lexemes=word.lexemes,
@@ -42,5 +43,7 @@ def filled(name: str, slots: Slots) -> sql.Composed:
         vector_values=vector.saved_values,
         vector_from=vector.saved_from,
         vector_updated=vector.updated,
+        vector_kept=vector.kept,
+        stands=sqlfile.raw(STANDS),
         column=vector.column,
     )

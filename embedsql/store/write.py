@@ -62,7 +62,7 @@ class Vectors:
         """Store what still agrees with the source, remove what is gone, park what failed.
 
         Keys whose text changed meanwhile are neither written nor acknowledged: they stay logged.
-        Of what failed the words are stored, in place of what the row said before.
+        Of what failed the chunks are stored all the same, in place of what the row said before.
 
         Args:
             connection: In autocommit mode.
@@ -89,7 +89,7 @@ class Vectors:
             rows, locked_away = self._lock_rows(connection, batch, rows)
             failed, _ = self._lock_rows(connection, batch, failed)
             outcome = self._save(connection, batch, rows, vectors)
-            self._keep_words(connection, batch, failed)
+            self._refuse(connection, batch, failed, vectors)
             settled = set(outcome)
             lost = [one for one in (*failures, *locked_away) if one.place not in settled]
             self._park_failures(connection, batch, lost)
@@ -141,8 +141,12 @@ class Vectors:
         self._acknowledge_keys(connection, batch, sorted(outcome))
         return outcome
 
-    def _keep_words(
-        self, connection: psycopg.Connection, batch: Batch, failed: Sequence[Row]
+    def _refuse(
+        self,
+        connection: psycopg.Connection,
+        batch: Batch,
+        failed: Sequence[Row],
+        vectors: Mapping[bytes, Encoded],
     ) -> None:
         if not failed:
             return
@@ -153,7 +157,7 @@ class Vectors:
         }
         found = connection.execute(self._forget_rows, values).fetchall()
         current = [failed[place - 1] for (place,) in found]
-        self._chunks.keep_words(connection, batch, current)
+        self._chunks.refuse(connection, batch, current, vectors)
 
     def _acknowledge_keys(
         self, connection: psycopg.Connection, batch: Batch, places: Sequence[int]

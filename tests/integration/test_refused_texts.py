@@ -13,6 +13,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from embedsql import SemanticIndex
 from embedsql.errors import TextRejectedError
+from embedsql.registry import RegisteredIndex
+from embedsql.requeue import requeue_rows
 from embedsql.search import Hit, Mode
 from embedsql.spec import Chunking
 from tests.everyday import cases
@@ -57,14 +59,17 @@ def form(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @pytest.fixture
-def worker(
-    connection: psycopg.Connection, database: str, form: dict[str, Any]
-) -> Iterator[HandWorker]:
-    """A worker on three embedded articles, whose model refuses the word poison."""
+def index(connection: psycopg.Connection, form: dict[str, Any]) -> RegisteredIndex:
+    """An index on three articles."""
     create_article_table(connection)
     for body in ("the cat sat on the mat", "a dog barks at night", "the bank of the river"):
         connection.execute("INSERT INTO article (body) VALUES (%s)", [body])
-    index = add_index(connection, text=("body",), **form)
+    return add_index(connection, text=("body",), **form)
+
+
+@pytest.fixture
+def worker(database: str, index: RegisteredIndex) -> Iterator[HandWorker]:
+    """A worker whose model refuses the word poison; the articles are embedded."""
     embedder = RecordingEmbedder("poison", TextRejectedError("the model refuses it"))
     made = HandWorker(database, index, embedder=embedder)
     made.work()
@@ -171,35 +176,64 @@ def test_what_changed_while_the_model_refused_it_is_not_written(
     assert connection.execute("SELECT id FROM article_search WHERE id = 4").fetchall() == []
 
 
-def test_without_a_lexical_lane_nothing_is_kept(
+def test_without_a_lexical_lane_it_is_not_found_by_what_it_said_before(
     connection: psycopg.Connection, database: str
 ) -> None:
     create_article_table(connection)
     index = add_index(connection, text=("body",), lexical=None)
     made = HandWorker(database, index, embedder=RecordingEmbedder("poison"))
-    for body in ("harmless", "poison"):
-        connection.execute(
-            "INSERT INTO article (id, body) VALUES (1, %s) ON CONFLICT (id) "
-            "DO UPDATE SET body = EXCLUDED.body",
-            [body],
-        )
-        made.work()
+    connection.execute("INSERT INTO article (body) VALUES ('harmless')")
+    made.work()
+    connection.execute("UPDATE article SET body = 'poison'")
+    made.work()
     made.close()
 
-    assert stored_chunks(connection, index) == []
+    assert connection.execute(WITH_VECTOR).fetchall() == []
 
 
-def test_other_passages_of_a_refused_row_are_found_by_their_words(
+@pytest.mark.parametrize("form", cases(FORMS, *EVERYDAY), indirect=True)
+def test_a_model_that_breaks_takes_no_vector_of_a_text_that_is_still_the_same(
+    connection: psycopg.Connection,
+    sqlalchemy_engine: Engine,
+    database: str,
+    worker: HandWorker,
+    form: dict[str, Any],
+    index: RegisteredIndex,
+) -> None:
+    worker.embedder.poison = ""  # in every text
+    requeue_rows(connection, index, None)
+    worker.work()
+    assert search(sqlalchemy_engine, "cat", "dense", **form).keys() == {1, 2, 3}
+    assert connection.execute("SELECT count(*) FROM embedsql.dead_letter").fetchone() == (3,)
+
+    worker.embedder.poison = None
+    runs = len(worker.embedder.texts)
+    connection.execute("UPDATE embedsql.failure SET dead = false, next_attempt_at = now()")
+    worker.work()
+    assert len(worker.embedder.texts) == runs + 3  # not what is stored
+    assert verify_all(database).ok
+
+
+def test_other_passages_of_a_refused_row_keep_their_vectors(
     connection: psycopg.Connection, sqlalchemy_engine: Engine, database: str
 ) -> None:
     create_article_table(connection)
     index = add_index(connection, text=("body",), chunking=Chunking(tokens=16, overlap=0))
     long = "\n\n".join(f"Paragraph {n} tells of number{n} and of nothing else." for n in range(20))
-    connection.execute("INSERT INTO article (body) VALUES (%s)", [f"{long}\n\nThen poison."])
     made = HandWorker(database, index, embedder=RecordingEmbedder("poison"))
-    made.work()
+    for last in ("harmless", "poison", "poison and venom"):
+        connection.execute(
+            "INSERT INTO article (id, body) VALUES (1, %s) "
+            "ON CONFLICT (id) DO UPDATE SET body = EXCLUDED.body",
+            [f"{long}\n\nAt the end there is {last}."],
+        )
+        made.work()
     made.close()
 
-    assert len(stored_chunks(connection, index)) > 5
-    hit = search(sqlalchemy_engine, "number17", "hybrid")[1]
-    assert "number17" in hit.snippet
+    chunks = stored_chunks(connection, index)
+    with_vector = connection.execute(WITH_VECTOR).fetchall()
+    assert len(with_vector) == len(chunks) - 1 > 5
+    assert len(made.embedder.texts) == len(chunks)  # each once, the harmless end included
+    hit = search(sqlalchemy_engine, "venom", "hybrid")[1]
+    assert hit.similarity is not None
+    assert "venom" in search(sqlalchemy_engine, "venom", "lexical")[1].snippet
