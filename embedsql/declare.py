@@ -95,14 +95,24 @@ def create_index(
             f"the table {spec.table!r} stayed locked by other transactions; nothing was made, "
             "try again when it is quieter"
         ) from error
-    count = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(spec.schema, spec.table))
-    counted = connection.execute(count).fetchone()
-    rows = 0 if counted is None else int(counted[0])
-    if rows == 0:  # what comes from now on is logged
+    rows, all_seen = _count_rows(connection, spec)
+    if rows == 0 and all_seen:  # what comes from now on is logged
         connection.execute(
             "UPDATE embedsql.semantic_index SET backfill_since = NULL WHERE name = %s", [spec.name]
         )
     return rows
+
+
+def _count_rows(connection: psycopg.Connection, spec: IndexSpec) -> tuple[int, bool]:
+    """The source's rows, and whether a policy hides none of them from this role."""
+    count = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(spec.schema, spec.table))
+    try:
+        with connection.transaction():
+            connection.execute("SET LOCAL row_security = off")
+            counted, all_seen = connection.execute(count).fetchone(), True
+    except psycopg.errors.InsufficientPrivilege:
+        counted, all_seen = connection.execute(count).fetchone(), False
+    return (0 if counted is None else int(counted[0])), all_seen
 
 
 def drop_index(connection: psycopg.Connection, name: str) -> None:

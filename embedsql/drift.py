@@ -86,6 +86,7 @@ def find_drifts(connection: psycopg.Connection, index: RegisteredIndex) -> list[
         *_key(index, source),
         *_gone(connection, index, source, triggers),
         *_disabled(index, triggers),
+        *_by_statement(index, source, triggers),
     ]
 
 
@@ -159,7 +160,8 @@ def _gone(
 ) -> Iterator[Drift]:
     """Changes go unseen where a trigger is not there."""
     spec = index.spec
-    there = {trigger.name for trigger in triggers}
+    declared = (spec.schema, spec.table)  # another table may have taken its name
+    there = {one.name for one in triggers if (one.schema, one.table) == declared}
     due = ddl.trigger_events(spec, partitioned=source.partitioned)
     events = [event for event in due if index.names.trigger(event) not in there]
     if not events:
@@ -177,6 +179,20 @@ def _gone(
         f"Make the index anew: embedsql drop {spec.name} and embedsql add",
         "\n".join([*mend, "embedsql verify --repair"]),
     )
+
+
+def _by_statement(
+    index: RegisteredIndex, source: SourceTable, triggers: list[_Trigger]
+) -> Iterator[Drift]:
+    """A table that became a partition: it does not see what its parent does."""
+    noted = index.names.trigger("bulk_insert")
+    if source.partitioned and any(one.name == noted for one in triggers):
+        yield Drift(
+            f"{_quoted(index.spec.schema, index.spec.table)} is a partition since its index was "
+            "made: what changes through its parent goes unseen. Make the index anew: embedsql drop "
+            f"{index.spec.name} and embedsql add",
+            _anew(index),
+        )
 
 
 def _disabled(index: RegisteredIndex, triggers: list[_Trigger]) -> Iterator[Drift]:

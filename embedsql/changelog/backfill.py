@@ -98,6 +98,7 @@ def _claim(slots: Slots, after: sql.Composable) -> sql.Composed:
         source=slots.source,
         ordered_key=slots.ordered_key("s"),
         source_key_as_own=slots.source_key_as_own("s"),
+        log=slots.log,
         batch=slots.batch,
         batch_arrays=slots.arrays_of("b"),
         row=slots.row,

@@ -8,7 +8,7 @@ WITH looked AS MATERIALIZED (
     SELECT * FROM looked AS k
     WHERE NOT EXISTS (SELECT FROM {row} AS r WHERE {row_of_key})
       AND ({key_columns}) NOT IN (SELECT {key_columns} FROM busy)
-      AND {key_json} NOT IN (SELECT key FROM embedsql.failure WHERE index_id = %(index_id)s)
+      AND NOT EXISTS (SELECT FROM embedsql.failure AS f WHERE f.index_id = %(index_id)s AND f.key = {key_json})
     ORDER BY place LIMIT %(size)s
 ), extent AS (
     SELECT (SELECT count(*) FROM missing) = %(size)s AS filled,
@@ -17,6 +17,11 @@ WITH looked AS MATERIALIZED (
     SELECT ARRAY[{key_texts}] AS key FROM looked, extent
     WHERE place = CASE WHEN extent.filled THEN (SELECT max(place) FROM missing)
                        ELSE (SELECT max(place) FROM looked) END
+), passed AS (
+    -- Others have these in hand, and may have read what was there before a bulk insert that nobody logged.
+    INSERT INTO {log} ({key_columns})
+    SELECT {key_columns} FROM looked, extent WHERE ({key_columns}) IN (SELECT {key_columns} FROM busy)
+      AND place <= CASE WHEN extent.filled THEN (SELECT max(place) FROM missing) ELSE place END
 ), moved AS (
     UPDATE embedsql.semantic_index AS i
     SET backfill_after = CASE WHEN e.last AND NOT e.filled THEN NULL ELSE (SELECT key FROM reached) END,

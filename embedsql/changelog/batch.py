@@ -13,7 +13,11 @@ LEASE_SECONDS = 30.0
 # Till the transaction ends. A plan that was kept from the time when a table was small would read
 # all of it, for each key even. (What has no index is read whole still, at a price that would set
 # off JIT before PostgreSQL 18.)
-BY_INDEX = "set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)"
+# A worker that stands still in the midst of a transaction would keep all others from claiming. And
+# floating-point keys go back and forth as texts.
+BY_INDEX = """set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),
+    set_config('idle_in_transaction_session_timeout', '30s', true),
+    set_config('extra_float_digits', '1', true)"""
 
 # The rows of a batch are looked up one by one, too: the planner may think it cheaper to read all of
 # a table for each batch, and to hash every text of it.

@@ -92,14 +92,14 @@ def _changed(slots: Slots) -> sql.Composed:
 
     Cast to text: an operator of a type outside ``pg_catalog`` (citext, a domain's) cannot be
     written with its schema in ``IS DISTINCT FROM``, and a dump restores with an empty
-    search_path.
+    search_path. By bytes: to some collations a text equals its lower case.
     """
     texts = sql.SQL(" OR ").join(_distinct(name, cast=True) for name in slots.spec.watched)
     return sql.SQL("{} OR {}").format(_key_changed(slots), texts)
 
 
 def _distinct(name: str, *, cast: bool) -> sql.Composed:
-    suffix = sqlfile.raw("::pg_catalog.text" if cast else "")
+    suffix = sqlfile.raw('::pg_catalog.text COLLATE pg_catalog."C"' if cast else "")
     column = sqlfile.identifier(name)
     return sql.SQL("OLD.{}{} IS DISTINCT FROM NEW.{}{}").format(column, suffix, column, suffix)
 
@@ -132,13 +132,15 @@ def _wake(slots: Slots) -> sql.Composable:
     """A hint to idle workers, unless the log's last rows say that they have had one.
 
     NOTIFY makes commits wait for one another, so a busy table must not send one with each. The
-    look back is bounded, whatever the log holds.
+    look back is bounded, whatever the log holds. A SERIALIZABLE transaction does not look, for it
+    would conflict with whoever appends to the log, too.
     """
     if not slots.spec.notify:
         return sql.SQL("NULL;")
     return sql.SQL(
-        "IF logged IS NOT NULL AND NOT EXISTS "
-        "(SELECT FROM {} WHERE seq >= logged - {} AND seq < logged) THEN {} END IF;"
+        "IF logged IS NOT NULL AND (current_setting('transaction_isolation') = 'serializable' "
+        "OR NOT EXISTS (SELECT FROM {} WHERE seq >= logged - {} AND seq < logged)) "
+        "THEN {} END IF;"
     ).format(slots.log, sqlfile.literal(LOOK_BACK), _notify(slots.spec))
 
 

@@ -54,7 +54,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(sum(cardinality(t.positions)), 0) FROM unnest(lexemes) AS t
 $$;
 
--- Document weights, tf·(k1 + 1) / (tf + k1·(1 - b + b·length/average)), with k1 = 1.2 and b = 0.75. A lexeme of a
+-- Document weights, tf * (k1 + 1) / (tf + k1 * (1 - b + b * length / average)), with k1 = 1.2 and b = 0.75. A lexeme of a
 -- heading counts heading_weight times. A form without position counts once and adds no length.
 CREATE FUNCTION embedsql.bm25_weights(lexemes tsvector, average_length double precision, heading_weight double precision)
 RETURNS sparsevec
@@ -99,7 +99,7 @@ RETURN '''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''';
 CREATE FUNCTION embedsql.highlight(config regconfig, passage text, words text) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(ts_headline(config, escaped.html, any_word.query,
-               'StartSel=<mark>, StopSel=</mark>, MaxFragments=2, MinWords=10, MaxWords=35, FragmentDelimiter=" … "'),
+               'StartSel=<mark>, StopSel=</mark>, MaxFragments=2, MinWords=10, MaxWords=35, FragmentDelimiter=" ... "'),
                escaped.html)
     FROM (SELECT replace(replace(replace(replace(replace(
               passage, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;') AS html) AS escaped,

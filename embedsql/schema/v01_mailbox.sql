@@ -133,7 +133,7 @@ BEGIN
         wait_here := current_setting('transaction_isolation') = 'read committed';
     ELSE
         problem := format('asking a worker takes a way back into this database: as %I, CREATE SERVER embedsql_loopback '
-            'FOREIGN DATA WRAPPER dblink_fdw OPTIONS (host …, dbname …) and a USER MAPPING with user and password', current_user);
+            'FOREIGN DATA WRAPPER dblink_fdw OPTIONS (host ..., dbname ...) and a USER MAPPING with user and password', current_user);
         RETURN;
     END IF;
     BEGIN
@@ -230,8 +230,8 @@ BEGIN
     IF mode <> 'lexical' AND vector IS NULL THEN
         IF mode = 'dense' OR learned THEN
             RAISE EXCEPTION 'a % search needs the query''s vector: %', mode, problem
-                USING ERRCODE = 'ES006', HINT = CASE WHEN learned THEN 'Give it as vector => …, or run a worker.'
-                    ELSE 'Give it as vector => …, or search with mode => ''lexical''.' END;
+                USING ERRCODE = 'ES006', HINT = CASE WHEN learned THEN 'Give it as vector => ..., or run a worker.'
+                    ELSE 'Give it as vector => ..., or search with mode => ''lexical''.' END;
         END IF;
         RAISE NOTICE 'searched for words only: %', problem;
         lanes := 'lexical';

@@ -82,6 +82,8 @@ CREATE TABLE embedsql.failure (
     CONSTRAINT failure_dead_does_not_wait CHECK (NOT dead OR next_attempt_at IS NULL)
 );
 
+CREATE INDEX failure_due ON embedsql.failure (index_id, next_attempt_at) WHERE next_attempt_at IS NOT NULL;
+
 CREATE VIEW embedsql.dead_letter AS
 SELECT i.name AS index, f.key, f.error_class, f.error, f.attempts, f.since, i.generation
 FROM embedsql.failure AS f

@@ -15,7 +15,7 @@ INSERT INTO embedsql.failure AS f
     (index_id, key, version, attempts, dead, next_attempt_at, error_class, error)
 SELECT %(index_id)s, key, version, attempts, permanent OR (counted AND attempts >= %(max_attempts)s),
        CASE WHEN permanent OR (counted AND attempts >= %(max_attempts)s) THEN NULL
-            -- 1, 2, 4, … seconds up to five minutes, plus up to half as much again
+            -- 1, 2, 4, ... seconds up to five minutes, plus up to half as much again
             ELSE now() + least(power(2, greatest(attempts - 1, 0)), 300) * (1 + random() / 2) * interval '1 second' END,
        error_class, error
 FROM counted

@@ -1,2 +1,7 @@
-SELECT DISTINCT ON (content_hash) content_hash, embedding, {terms} FROM {chunk_view}
-WHERE content_hash = ANY (%(hashes)b::bytea[]) AND embedding IS NOT NULL
+-- One of each, however many chunks say the same.
+SELECT h.content_hash, v.embedding, v.given_terms
+FROM unnest(%(hashes)b::bytea[]) AS h (content_hash)
+CROSS JOIN LATERAL (
+    SELECT c.embedding, {terms} AS given_terms FROM {chunk_view} AS c
+    WHERE c.content_hash = h.content_hash AND c.embedding IS NOT NULL LIMIT 1
+) AS v

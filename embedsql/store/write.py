@@ -196,7 +196,7 @@ class Vectors:
             "permanent": [failure.permanent for failure in failures],
             "counted": [failure.counts for failure in failures],
             "classes": [failure.error_class for failure in failures],
-            "errors": [_storable(failure.error) for failure in failures],
+            "errors": [_storable(failure.error, connection.info.encoding) for failure in failures],
             "seqs": list(batch.seqs),
             "index_id": self._index.index_id,
             "max_attempts": self._max_attempts,
@@ -204,5 +204,5 @@ class Vectors:
         connection.execute(self._park, values)
 
 
-def _storable(error: str) -> str:
-    return error[:1000].replace("\0", "").encode("utf-8", "replace").decode()
+def _storable(error: str, encoding: str) -> str:
+    return error[:1000].replace("\0", "").encode(encoding, "replace").decode(encoding)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import psycopg
+import stamina
+from psycopg import sql
 
 from embedsql import sqlfile
 from embedsql.inputs import Inputs
@@ -86,15 +89,23 @@ def verify_index(
         row_of_key=slots.same_key("r", "k"),
         log_of_key=slots.same_key("l", "k"),
     )
+    mend = _file("repair.sql", **fill) if repair else None
     values = {"index_id": index.index_id}
-    with connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        connection.execute("SET LOCAL row_security = off")
-        found = connection.execute(count, values).fetchone()
-        assert found is not None
-        repaired = 0
-        if repair:
-            statement = _file("repair.sql", **fill)
-            repaired = connection.execute(statement, values).rowcount
+    found, repaired = (0, 0, 0, 0, 0), 0
+    for attempt in stamina.retry_context(on=psycopg.errors.SerializationFailure, attempts=10):
+        with attempt, connection.transaction():  # a worker may write what is mended here
+            found, repaired = _compared(connection, count, mend, values)
     missing, stale, orphans, pending, dead = found
     return Verdict(missing, stale, orphans, pending, dead, repaired)
+
+
+def _compared(
+    connection: psycopg.Connection,
+    count: sql.Composed,
+    mend: sql.Composed | None,
+    values: dict[str, Any],
+) -> tuple[Any, int]:
+    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    connection.execute("SET LOCAL row_security = off")
+    found = connection.execute(count, values).fetchone()
+    return found, 0 if mend is None else connection.execute(mend, values).rowcount

@@ -200,9 +200,7 @@ class Work:
         return self.prepared.batch
 
 
-def refusal(
-    connection: psycopg.Connection, index: RegisteredIndex, error: psycopg.ProgrammingError
-) -> str:
+def refusal(connection: psycopg.Connection, index: RegisteredIndex, error: psycopg.Error) -> str:
     """Why the database will not have an index's work done, with what mends it."""
     words = f"the database refuses the work on {index.label!r}: {said(error)}"
     if not isinstance(error, psycopg.errors.InsufficientPrivilege):

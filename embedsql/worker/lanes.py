@@ -93,9 +93,12 @@ class Lanes:
             connection: In autocommit mode.
             held: The batches of a change log that this worker knows of.
         """
-        for lane in self._lanes.values():
+        for index_id, lane in list(self._lanes.items()):
             known = [batch.batch_id for batch in held(lane.change_log)]
-            lane.change_log.release_strays(connection, known)
+            try:
+                lane.change_log.release_strays(connection, known)
+            except psycopg.errors.UndefinedTable:  # dropped since
+                del self._lanes[index_id]
 
     def _make(self, connection: psycopg.Connection, index: RegisteredIndex) -> Lane | None:
         try:

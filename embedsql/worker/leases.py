@@ -79,7 +79,8 @@ class LeaseKeeper:
         with self._guard:
             held = list(self._held.values())
         for change_log, batch in held:
-            change_log.renew(connection, batch)
+            with contextlib.suppress(psycopg.errors.UndefinedTable):  # dropped: the others go on
+                change_log.renew(connection, batch)
         self._heartbeat.beat(connection)
 
     def _try(self, step: Callable[[psycopg.Connection], None]) -> None:

@@ -164,7 +164,8 @@ class Worker:
                 busy |= self._serve(connection, index)
             except ConfigurationError as error:
                 self._lanes.leave_alone(connection, index, str(error))
-            except psycopg.ProgrammingError as error:  # its table or our own are not as declared
+            except (psycopg.ProgrammingError, psycopg.DataError) as error:
+                # its table or ours are not as declared, or its keys do not come back as they went
                 self._lanes.leave_alone(connection, index, refusal(connection, index, error))
         return busy
 

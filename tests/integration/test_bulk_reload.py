@@ -1,0 +1,79 @@
+"""A bulk reload while a batch is in hand: its keys are neither logged nor backfilled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from embedsql.registry import RegisteredIndex
+from tests.factories import HandWorker, add_index, create_article_table, drain, verify_all
+
+ROWS = 2000  # the first thousand of a transaction are logged, and the keys in hand are others
+
+
+@pytest.fixture
+def index(connection: psycopg.Connection) -> RegisteredIndex:
+    """Fifty old rows, logged."""
+    create_article_table(connection)
+    made = add_index(connection, text=("body",))
+    connection.execute(
+        "INSERT INTO article (id, body) SELECT i, 'old ' || i FROM generate_series(1, 50) AS i"
+    )
+    return made
+
+
+@pytest.fixture
+def hands(database: str, index: RegisteredIndex) -> Iterator[tuple[HandWorker, HandWorker]]:
+    first, second = HandWorker(database, index, "first"), HandWorker(database, index, "second")
+    yield first, second
+    first.close()
+    second.close()
+
+
+def load(connection: psycopg.Connection) -> None:
+    with connection.cursor() as cursor, cursor.copy("COPY article (id, body) FROM STDIN") as copy:
+        for key in range(ROWS, 0, -1):
+            copy.write_row((key, f"new {key}"))
+
+
+def test_rows_that_were_truncated_and_copied_while_they_were_embedded(
+    connection: psycopg.Connection, database: str, hands: tuple[HandWorker, HandWorker]
+) -> None:
+    first, second = hands
+    prepared = first.embed()
+    with connection.transaction():
+        connection.execute("TRUNCATE article")
+        load(connection)
+    second.work()
+    assert first.write(prepared).saved == 0
+    drain(database)
+
+    assert verify_all(database).ok
+
+
+def test_rows_that_were_copied_while_their_deletion_was_written(
+    connection: psycopg.Connection,
+    database: str,
+    hands: tuple[HandWorker, HandWorker],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drain(database)
+    connection.execute("DELETE FROM article")
+    first, second = hands
+    prepared = first.embed()
+    chunks = first.ingest._vectors._chunks
+    replace = chunks.replace
+
+    def replace_late(*given: Any) -> None:  # what becomes of the rows is decided by then
+        load(connection)
+        second.work()
+        replace(*given)
+
+    monkeypatch.setattr(chunks, "replace", replace_late)
+    assert first.write(prepared).gone == 50
+    drain(database)
+
+    assert verify_all(database).ok
