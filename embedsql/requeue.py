@@ -12,6 +12,12 @@ from embedsql import sqlfile
 from embedsql.registry import RegisteredIndex, find_generations, find_index
 from embedsql.slots import Slots
 
+# A hash that no look-up finds; where the model refuses the text, it still tells what it was of.
+_MARK = (
+    r"UPDATE {} SET content_hash = '\x00'::bytea || content_hash WHERE ({}) IN ({}) "
+    "AND octet_length(content_hash) = 16"
+)
+
 
 def requeue_rows(connection: psycopg.Connection, index: RegisteredIndex, where: str | None) -> int:
     """Log rows again and forget what was embedded of them, so that they are embedded anew.
@@ -43,7 +49,7 @@ def requeue_rows(connection: psycopg.Connection, index: RegisteredIndex, where: 
         for one in find_generations(connection, index.spec.name):
             if one.state != "dropping":
                 connection.execute(
-                    sql.SQL("UPDATE {} SET content_hash = '' WHERE ({}) IN ({})").format(
+                    sql.SQL(_MARK).format(
                         Slots(one.spec, one.names).chunk, slots.key_columns, chosen
                     ),
                     {},

@@ -15,8 +15,8 @@ from embedsql.slots import Slots
 # fit an 8 kB page, so the widest stay out of line
 PLAIN_STORAGE_BYTES = 4096
 
-# that a stored chunk says what a new one says; its hash is empty where it was to be embedded anew
-STANDS = "(c.content_hash IN (EXCLUDED.content_hash, '') AND c.chunk = EXCLUDED.chunk)"
+# that a stored chunk says what a new one says; where it is to be embedded anew, its hash is marked
+STANDS = r"c.content_hash IN (EXCLUDED.content_hash, '\x00'::bytea || EXCLUDED.content_hash)"
 
 
 class VectorSlots:
@@ -75,9 +75,13 @@ class VectorSlots:
     @property
     def present(self) -> sql.Composable:
         """Whether a chunk has its vector, there."""
-        if not self.in_source:
-            return sql.SQL("c.{} IS NOT NULL").format(sqlfile.identifier(self._saved[0]))
-        return sql.SQL("s.{} IS NOT NULL").format(self.column)
+        table = sql.SQL("s" if self.in_source else "c")
+        return sql.SQL("{}.{} IS NOT NULL").format(table, self.present_column)
+
+    @property
+    def present_column(self) -> sql.Identifier:
+        """Null where there is no vector, in the table that carries the approximate index."""
+        return self.column if self.in_source else sqlfile.identifier(self._saved[0])
 
     def source_join(self, join: str) -> sql.Composable:
         """``JOIN article AS s ON s.id = c.key_1``, where the source holds the vectors."""
@@ -123,13 +127,20 @@ class VectorSlots:
 
     @property
     def kept(self) -> sql.Composable:
-        """The same, but of a chunk that stands as it is, its own vector, if it has one."""
+        """The same, but where there is none, a chunk that says the same keeps its own."""
         return sql.SQL("").join(
-            sql.SQL(", {0} = coalesce(CASE WHEN {1} THEN c.{0} END, EXCLUDED.{0})").format(
+            sql.SQL(", {0} = coalesce(EXCLUDED.{0}, CASE WHEN {1} THEN c.{0} END)").format(
                 sqlfile.identifier(name), sql.SQL(STANDS)
             )
             for name in self._saved
         )
+
+    @property
+    def given(self) -> sql.Composable:
+        """Whether a chunk comes with its vector."""
+        if self.in_source:
+            return sql.SQL("false")
+        return sql.SQL("EXCLUDED.{} IS NOT NULL").format(sqlfile.identifier(self._saved[0]))
 
     @property
     def indexed_table(self) -> sql.Identifier:

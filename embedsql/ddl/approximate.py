@@ -64,7 +64,7 @@ class ApproximateIndex:
         """What it has an entry for where it is not null."""
         if self.of == "terms":
             return sql.SQL("terms")
-        return self._vector.column if self._vector.in_source else sql.SQL("*")
+        return self._vector.present_column
 
     @property
     def method(self) -> str:

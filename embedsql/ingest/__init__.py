@@ -101,7 +101,8 @@ class Ingest:
         failures = []
         for row in prepared.rows if errors else ():
             found = [errors[one] for one in row.hashes if one in errors]
-            if found:
+            # else it was left with others to do, when the worker was asked to stop
+            if found and all(one in errors or one in prepared.vectors for one in row.hashes):
                 failures.append(_failure(row.place, found[0]))
         return failures
 

@@ -44,6 +44,7 @@ def filled(name: str, slots: Slots) -> sql.Composed:
         vector_from=vector.saved_from,
         vector_updated=vector.updated,
         vector_kept=vector.kept,
+        vector_given=vector.given,
         stands=sqlfile.raw(STANDS),
         column=vector.column,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import psycopg
@@ -79,9 +79,10 @@ class Texts:
             row=slots.row,
             row_of_claimed=slots.same_key("r", "c"),
         )
-        self._reusable = [_reusable(index)]
+        self._own = _reusable(index)
+        self._beside = None
         if beside is not None and beside.spec.vectors.is_as_exact_as(index.spec.vectors):
-            self._reusable.append(_reusable(beside))
+            self._beside = _reusable(beside)
 
     def read(self, connection: psycopg.Connection, batch: Batch) -> list[SourceText]:
         """The current texts of the batch's rows, in batch order; none of a row that is gone."""
@@ -94,23 +95,24 @@ class Texts:
         self, connection: psycopg.Connection, content_hashes: Iterable[bytes]
     ) -> dict[bytes, Encoded]:
         """What is stored of chunks with equal content, by content hash."""
-        missing = set(content_hashes)
-        known: dict[bytes, Encoded] = {}
-        for statement in list(self._reusable):
-            if not missing:
-                break
-            try:
-                known |= self._stored(connection, statement, missing)
-            except psycopg.errors.UndefinedTable:
-                if statement is self._reusable[0]:
-                    raise
-                self._reusable.remove(statement)  # the generation beside was dropped
-            missing -= known.keys()
-        return known
+        hashes = set(content_hashes)
+        known = self._stored(connection, self._own, hashes)
+        try:
+            return known | self._stored(connection, self._beside, hashes - known.keys())
+        except psycopg.errors.LockNotAvailable:
+            return known
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
+            self._beside = None  # dropped, or not for this role
+            return known
 
     def _stored(
-        self, connection: psycopg.Connection, statement: sql.Composed, hashes: Iterable[bytes]
+        self,
+        connection: psycopg.Connection,
+        statement: sql.Composed | None,
+        hashes: Collection[bytes],
     ) -> dict[bytes, Encoded]:
+        if statement is None or not hashes:
+            return {}
         values = {"hashes": Array(list(hashes), "bytea")}
         with connection.transaction():
             connection.execute(_SETTINGS)
@@ -135,10 +137,18 @@ class Texts:
         )
 
 
-def _reusable(index: RegisteredIndex) -> sql.Composed:
+def _reusable(index: RegisteredIndex) -> sql.Composed | None:
+    if index.spec.storage == "column":  # a vector goes with its row, and its hash stays by the key
+        return None
     given = sql.SQL("NULL::text" if index.spec.sparse_model is None else "terms::text")
     view = Slots(index.spec, index.names).chunk_view
-    return sqlfile.statement(__package__, "reusable.sql", chunk_view=view, terms=given)
+    return sqlfile.statement(
+        __package__,
+        "reusable.sql",
+        chunk_view=view,
+        terms=given,
+        index_id=sqlfile.literal(index.index_id),
+    )
 
 
 def around_text(

@@ -5,3 +5,4 @@ CROSS JOIN LATERAL (
     SELECT c.embedding, {terms} AS given_terms FROM {chunk_view} AS c
     WHERE c.content_hash = h.content_hash AND c.embedding IS NOT NULL LIMIT 1
 ) AS v
+WHERE EXISTS (SELECT FROM embedsql.semantic_index WHERE index_id = {index_id})  -- a later one may bear its tables' names

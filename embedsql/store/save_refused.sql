@@ -15,5 +15,5 @@ SELECT {key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, {te
 FROM {average}, made AS k {vector_from}
 ON CONFLICT ({key_columns}, chunk_seq) DO UPDATE
     SET start_offset = EXCLUDED.start_offset, chunk = EXCLUDED.chunk, lexemes = EXCLUDED.lexemes,
-        content_hash = CASE WHEN {stands} THEN c.content_hash ELSE EXCLUDED.content_hash END,
+        content_hash = CASE WHEN {stands} AND NOT {vector_given} THEN c.content_hash ELSE EXCLUDED.content_hash END,
         terms = coalesce(EXCLUDED.terms, CASE WHEN {stands} THEN c.terms END){vector_kept}

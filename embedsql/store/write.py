@@ -87,11 +87,13 @@ class Vectors:
             connection.execute(self._lock, {})
             log.fence(connection, batch)
             rows, locked_away = self._lock_rows(connection, batch, rows)
-            failed, _ = self._lock_rows(connection, batch, failed)
+            failed, held = self._lock_rows(connection, batch, failed)
             outcome = self._save(connection, batch, rows, vectors)
             self._refuse(connection, batch, failed, vectors)
             settled = set(outcome)
-            lost = [one for one in (*failures, *locked_away) if one.place not in settled]
+            late = {one.place for one in held} | settled
+            lost = [one for one in failures if one.place not in late]
+            lost += [one for one in (*locked_away, *held) if one.place not in settled]
             self._park_failures(connection, batch, lost)
             self._log_unsettled(connection, batch, settled | {one.place for one in lost})
         kinds = list(outcome.values())

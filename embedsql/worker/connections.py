@@ -6,7 +6,6 @@ import psycopg
 from pgvector.psycopg import register_vector
 
 from embedsql.database import connect, is_pooled
-from embedsql.errors import ConfigurationError
 from embedsql.installation import require_installed
 from embedsql.naming import CHANNEL
 
@@ -17,30 +16,15 @@ def open_connection(conninfo: str) -> psycopg.Connection:
     Raises:
         ConnectionFailedError: With the server's words.
         SchemaVersionError: The database has no schema that this release works with.
-        ConfigurationError: This role does not find pgvector's types.
     """
     connection = connect(conninfo, application_name="embedsql worker")
     try:
         require_installed(connection)
-        try:
-            register_vector(connection)
-        except psycopg.ProgrammingError as error:
-            raise ConfigurationError(
-                "pgvector's schema is not on the search_path of this role: ALTER ROLE … SET "
-                f"search_path = public, {_schema_of_vector(connection)}"
-            ) from error
+        register_vector(connection)
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _schema_of_vector(connection: psycopg.Connection) -> str:
-    found = connection.execute(
-        "SELECT extnamespace::regnamespace::text FROM pg_catalog.pg_extension "
-        "WHERE extname = 'vector'"
-    ).fetchone()
-    return "the extension's schema" if found is None else str(found[0])
 
 
 def open_listening(conninfo: str, channel: str = CHANNEL) -> psycopg.Connection:

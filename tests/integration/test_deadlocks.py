@@ -101,3 +101,18 @@ def test_a_truncate_does_not_wait_for_an_index_that_is_built(
 
     assert connection.execute("SELECT chunk FROM article_search").fetchall() == [("new",)]
     assert verify_all(database).ok
+
+
+def test_a_truncate_of_an_old_snapshot_takes_all(
+    connection: psycopg.Connection, database: str, second: psycopg.Connection
+) -> None:
+    create_article_table(connection)
+    add_index(connection, index="none")
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute("SELECT 1 FROM pg_class LIMIT 1")  # the snapshot is of now
+        second.execute("INSERT INTO article (title) VALUES ('later')")
+        drain(database)
+        connection.execute("TRUNCATE article")
+
+    assert connection.execute("SELECT FROM embedsql.article_search_chunk_1").rowcount == 0

@@ -237,3 +237,60 @@ def test_other_passages_of_a_refused_row_keep_their_vectors(
     hit = search(sqlalchemy_engine, "venom", "hybrid")[1]
     assert hit.similarity is not None
     assert "venom" in search(sqlalchemy_engine, "venom", "lexical")[1].snippet
+
+
+def test_a_row_that_was_left_half_done_is_not_taken_for_refused(
+    connection: psycopg.Connection, database: str
+) -> None:
+    create_article_table(connection)
+    index = add_index(connection, text=("body",), chunking=Chunking(tokens=16, overlap=0))
+    long = "\n\n".join(f"Paragraph {n} tells of number{n} and of nothing else." for n in range(20))
+    connection.execute("INSERT INTO article (body) VALUES (%s)", [f"{long}\n\nThis is poison."])
+    embedder = RecordingEmbedder("poison", TextRejectedError("refused"))
+    embedder.call_characters = 10  # a text at a time
+    made = HandWorker(database, index, embedder=embedder)
+    prepared = made.ingest.prepare(made.connection, made.claim())
+    answers = iter([False] * 12)
+    failures = made.ingest.embed(prepared, lambda: next(answers, True))
+    made.close()
+
+    assert failures == []
+
+
+def test_a_refused_row_that_somebody_holds_is_tried_again(
+    connection: psycopg.Connection, database: str
+) -> None:
+    create_article_table(connection)
+    index = add_index(connection, text=("body",), storage="column", chunking=None)
+    embedder = RecordingEmbedder("poison", TextRejectedError("refused"))
+    made = HandWorker(database, index, embedder=embedder)
+    connection.execute("INSERT INTO article (body) VALUES ('the cat')")
+    made.work()
+    connection.execute("UPDATE article SET body = 'poison'")
+    prepared = made.ingest.prepare(made.connection, made.claim())
+    with connection.transaction():
+        connection.execute("SELECT FROM article FOR UPDATE")
+        made.ingest.write(made.connection, prepared, made.ingest.embed(prepared))
+    assert connection.execute("SELECT dead FROM embedsql.failure").fetchall() == [(False,)]
+    connection.execute("UPDATE embedsql.failure SET next_attempt_at = now()")
+    made.work()
+    made.close()
+
+    assert connection.execute(WITH_VECTOR).fetchall() == []
+
+
+def test_rows_that_swap_their_keys_do_not_swap_their_vectors(
+    connection: psycopg.Connection, sqlalchemy_engine: Engine, database: str
+) -> None:
+    create_article_table(connection)
+    form: dict[str, Any] = {"storage": "column", "chunking": None}
+    index = add_index(connection, text=("body",), **form)
+    made = HandWorker(database, index)
+    connection.execute("INSERT INTO article (id, body) VALUES (1, 'the cat'), (2, 'a dog barks')")
+    made.work()
+    for was, becomes in ((1, 3), (2, 1), (3, 2)):
+        connection.execute("UPDATE article SET id = %s WHERE id = %s", [becomes, was])
+    made.work()
+    made.close()
+
+    assert search(sqlalchemy_engine, "the cat", "dense", **form)[2].dense_rank == 1
