@@ -38,7 +38,14 @@ class Backfill:
         self._lease = lease
         self._window = 0
         slots = Slots(index.spec, index.names)
-        self._begin = sqlfile.statement(__package__, "backfill_begin.sql")
+        self._begin = sqlfile.statement(
+            __package__,
+            "backfill_begin.sql",
+            log=slots.log,
+            batch=slots.batch,
+            batch_arrays=slots.arrays_of("b"),
+            key_columns=slots.key_columns,
+        )
         self._place = sqlfile.statement(__package__, "backfill_place.sql")
         self._from_first = _claim(slots, sqlfile.raw("true"))
         self._further = _claim(slots, slots.after_key("s"))
@@ -98,7 +105,6 @@ def _claim(slots: Slots, after: sql.Composable) -> sql.Composed:
         source=slots.source,
         ordered_key=slots.ordered_key("s"),
         source_key_as_own=slots.source_key_as_own("s"),
-        log=slots.log,
         batch=slots.batch,
         batch_arrays=slots.arrays_of("b"),
         row=slots.row,

@@ -3,7 +3,7 @@ WITH looked AS MATERIALIZED (
     SELECT {source_key_as_own}, row_number() OVER (ORDER BY {ordered_key}) AS place
     FROM {source} AS s WHERE {after} ORDER BY {ordered_key} LIMIT %(window)s
 ), busy AS MATERIALIZED (
-    SELECT k.* FROM {batch} AS b, unnest({batch_arrays}, b.versions) AS k ({key_columns}, version)
+    SELECT k.* FROM {batch} AS b, unnest({batch_arrays}) AS k ({key_columns})
 ), missing AS MATERIALIZED (
     SELECT * FROM looked AS k
     WHERE NOT EXISTS (SELECT FROM {row} AS r WHERE {row_of_key})
@@ -17,13 +17,6 @@ WITH looked AS MATERIALIZED (
     SELECT ARRAY[{key_texts}] AS key FROM looked, extent
     WHERE place = CASE WHEN extent.filled THEN (SELECT max(place) FROM missing)
                        ELSE (SELECT max(place) FROM looked) END
-), passed AS (
-    -- Others have these in hand, and may have read what was there before a bulk insert that nobody logged. What a backfill
-    -- found (version 0) is logged by whoever has it, where it is left undone.
-    INSERT INTO {log} ({key_columns})
-    SELECT {key_columns} FROM looked, extent
-    WHERE ({key_columns}) IN (SELECT {key_columns} FROM busy WHERE version > 0)
-      AND place <= CASE WHEN extent.filled THEN (SELECT max(place) FROM missing) ELSE place END
 ), moved AS (
     UPDATE embedsql.semantic_index AS i
     SET backfill_after = CASE WHEN e.last AND NOT e.filled THEN NULL ELSE (SELECT key FROM reached) END,

@@ -92,7 +92,7 @@ def test_its_history_and_its_models_agree(migrated: str) -> None:
 
 def test_what_is_written_is_found_by_its_tenant_alone(hashed: str) -> None:
     asyncio.run(write())
-    assert drain(hashed).embedded == 3
+    assert drain(hashed).saved == 3
     found = asyncio.run(search(q="forgotten password")).json()
     assert found[0]["title"] == "Getting back in"
     assert "forgotten password" in found[0]["snippet"]

@@ -89,7 +89,7 @@ def test_changed_build_options_rebuild_the_vector_index_alone(application: Appli
     with application.connected() as connection:
         connection.exec_driver_sql(INSERT)
         connection.commit()
-    assert drain(application.database).embedded == 20
+    assert drain(application.database).saved == 20
     before = application.schema()
     assert "m='16'" in before
     application.metadata = MetaData()
@@ -123,9 +123,9 @@ def test_a_model_of_other_dimensions_makes_the_index_anew(application: Applicati
     assert "every row is embedded anew" in revision
     application.upgrade()
     assert application.drift() is None
-    assert drain(application.database).embedded == 20
+    assert drain(application.database).saved == 20
     application.downgrade()
-    assert drain(application.database).embedded == 20
+    assert drain(application.database).saved == 20
     assert verify_all(application.database).ok
 
 
