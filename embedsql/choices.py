@@ -26,6 +26,16 @@ def check_choice(what: str, chosen: Any, choices: Sequence[Any]) -> None:
         raise DeclarationError(f"no such {what}: {chosen!r}; take {known}")
 
 
+def check_kind(what: str, given: object, kind: type) -> None:
+    """Refuse what the registry could not hold, or not give back.
+
+    Raises:
+        DeclarationError: With what it should be.
+    """
+    if not isinstance(given, kind):
+        raise DeclarationError(f"{what} must be a {kind.__name__}, not {given!r}")
+
+
 def check_backend(backend: str, model: str) -> None:
     """Refuse a back end that does not exist or cannot run the model.
 

@@ -17,6 +17,7 @@ from embedsql.choices import (
     Storage,
     check_backend,
     check_choice,
+    check_kind,
     check_name,
 )
 from embedsql.errors import DeclarationError
@@ -143,6 +144,10 @@ class IndexSpec:
             raise DeclarationError(f"{self.table!r} has no primary key: embedsql needs one")
         if not self.text:
             raise DeclarationError(f"index {self.name!r} names no text column")
+        for name in self.text:
+            check_kind("a text column's name", name, str)
+        if self.chunking is not None:
+            check_kind("chunking", self.chunking, Chunking)
         if len(set(self.text)) != len(self.text):
             raise DeclarationError(f"index {self.name!r} names a text column twice")
         check_choice("quantization", self.quantization, get_args(Quantization))

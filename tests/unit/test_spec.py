@@ -58,6 +58,8 @@ def test_vector_type_follows_the_quantization(quantization: str, expected: str) 
         ({"dimensions": 2001}, "at most 2000"),
         ({"dimensions": 4001, "quantization": "halfvec"}, "at most 4000"),
         ({"template": "{title}"}, "must say {chunk} once"),
+        ({"chunking": "no"}, "chunking must be a Chunking, not 'no'"),
+        ({"text": (KeyColumn("body", "text"),)}, "text column's name must be a str"),
         ({"name": ""}, "needs a name"),
         ({"name": "a\0b"}, "NUL"),
         ({"name": "n" * 64}, "63 bytes"),
