@@ -71,7 +71,7 @@ def test_what_was_answered_before_the_end_of_a_call_is_not_sent_again(provider: 
 
 
 def test_a_server_too_slow_for_large_requests_gets_smaller_ones(provider: Provider) -> None:
-    embedder = provider.embedder(patience=Patience(request_seconds=1.0), concurrency=1)
+    embedder = provider.embedder(patience=Patience(request_seconds=2.0), concurrency=1)
     usual = provider.answer
     provider.answer = lambda texts: Answer(manner="silent") if len(texts) > 8 else usual(texts)
 
