@@ -68,6 +68,12 @@ def connect(info: str, *, application_name: str = APPLICATION_NAME) -> psycopg.C
     return connection
 
 
+def storable(connection: psycopg.Connection, words: str) -> str:
+    """What a column of the database can hold of an error's words, 1,000 characters at most."""
+    encoding = connection.info.encoding
+    return words[:1000].replace("\0", "").encode(encoding, "replace").decode(encoding)
+
+
 def is_pooled(connection: psycopg.Connection) -> bool:
     """Whether a pooler such as PgBouncer stands between, so that a session's state is not ours.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from embedsql.errors import IndexNotFoundError
+from embedsql.database import storable
+from embedsql.errors import DeclarationError, IndexNotFoundError
 from embedsql.naming import ObjectNames
 from embedsql.spec import IndexSpec
 
@@ -27,7 +28,7 @@ class RegisteredIndex:
         state: ``serving``; of a model change ``building``, ``ready``, ``switching``, ``retired``
             (kept for a rollback) or ``dropping``.
         backfilling: Whether rows that no log row speaks of are looked for.
-        problem: Why workers leave it alone.
+        problem: Why workers leave it alone, or what they wait for.
     """
 
     index_id: int
@@ -60,25 +61,48 @@ class RegisteredIndex:
         return name if self.serving else f"{name} generation {self.generation}"
 
 
-_SELECT = """
-SELECT index_id, declaration, space, generation, state, problem,
+@dataclass(frozen=True)
+class UnreadableIndex:
+    """A row of the registry that says nothing to this release: another wrote it, or a hand.
+
+    Attributes:
+        index_id: Its number.
+        label: The index's name.
+        problem: What is wrong with its declaration, and what to do.
+    """
+
+    index_id: int
+    label: str
+    problem: str
+
+
+_SELECT: LiteralString = """
+SELECT index_id, name, declaration, space, generation, state, problem,
        backfill_since IS NOT NULL OR EXISTS (
            SELECT FROM embedsql.bulk_insert AS b WHERE b.index_id = i.index_id
        ) AS backfilling
 FROM embedsql.semantic_index AS i
 """
 
-
 # one that is to serve in a moment first, so that it lacks nothing that the serving one has
-_KEPT = """ WHERE state <> 'dropping'
+_KEPT = """WHERE state <> 'dropping'
 ORDER BY CASE state WHEN 'switching' THEN 0 WHEN 'serving' THEN 1 ELSE 2 END, name, generation
 """
 
 
 def all_indexes(connection: psycopg.Connection) -> Sequence[RegisteredIndex]:
-    """Every generation of every index that is kept up to date, those that serve first, by name."""
-    cursor = connection.cursor(row_factory=dict_row)
-    return [_load(row) for row in cursor.execute(_SELECT + _KEPT).fetchall()]
+    """Every generation of every index that is kept up to date, those that serve first, by name.
+
+    Those whose declarations cannot be read are left out: one must not stop the others
+    (``unreadable_indexes``).
+    """
+    loaded = _load_kept(connection)
+    return [one for one in loaded if isinstance(one, RegisteredIndex)]
+
+
+def unreadable_indexes(connection: psycopg.Connection) -> Sequence[UnreadableIndex]:
+    """Those that ``all_indexes`` leaves out."""
+    return [one for one in _load_kept(connection) if isinstance(one, UnreadableIndex)]
 
 
 def find_generations(connection: psycopg.Connection, name: str) -> Sequence[RegisteredIndex]:
@@ -86,10 +110,10 @@ def find_generations(connection: psycopg.Connection, name: str) -> Sequence[Regi
 
     Raises:
         IndexNotFoundError: With the names there are.
+        DeclarationError: Its declaration cannot be read.
     """
     find_index(connection, name)
-    cursor = connection.cursor(row_factory=dict_row)
-    rows = cursor.execute(_SELECT + " WHERE name = %s ORDER BY generation", [name]).fetchall()
+    rows = _select(connection, "WHERE name = %s ORDER BY generation", [name])
     return [_load(row) for row in rows]
 
 
@@ -98,31 +122,30 @@ def find_index(connection: psycopg.Connection, name: str) -> RegisteredIndex:
 
     Raises:
         IndexNotFoundError: With the names there are.
+        DeclarationError: Its declaration cannot be read.
     """
-    cursor = connection.cursor(row_factory=dict_row)
-    row = cursor.execute(_SELECT + " WHERE name = %s AND state = 'serving'", [name]).fetchone()
-    if row is None:
-        known = connection.execute(
-            "SELECT coalesce(string_agg(name, ', ' ORDER BY name), 'none') "
-            "FROM embedsql.semantic_index WHERE state = 'serving'"
-        ).fetchone()
-        raise IndexNotFoundError(
-            f"there is no semantic index {name!r}; there are: {known[0] if known else 'none'}"
-        )
-    return _load(row)
+    for row in _select(connection, "WHERE name = %s AND state = 'serving'", [name]):
+        return _load(row)
+    known = connection.execute(
+        "SELECT coalesce(string_agg(name, ', ' ORDER BY name), 'none') "
+        "FROM embedsql.semantic_index WHERE state = 'serving'"
+    ).fetchone()
+    raise IndexNotFoundError(
+        f"there is no semantic index {name!r}; there are: {known[0] if known else 'none'}"
+    )
 
 
 def find_of_space(
     connection: psycopg.Connection, index: RegisteredIndex, space: str
 ) -> RegisteredIndex | None:
     """Another generation of an index that is kept up to date and whose vectors are of a space."""
-    cursor = connection.cursor(row_factory=dict_row)
-    row = cursor.execute(
-        _SELECT + " WHERE name = %s AND index_id <> %s AND space = %s AND state <> 'dropping' "
+    rows = _select(
+        connection,
+        "WHERE name = %s AND index_id <> %s AND space = %s AND state <> 'dropping' "
         "ORDER BY state = 'serving' DESC LIMIT 1",
         [index.spec.name, index.index_id, space],
-    ).fetchone()
-    return None if row is None else _load(row)
+    )
+    return _load(rows[0]) if rows else None
 
 
 def is_registered(connection: psycopg.Connection, name: str) -> bool:
@@ -175,11 +198,11 @@ def is_kept(connection: psycopg.Connection, index_id: int) -> bool:
 
 
 def set_problem(connection: psycopg.Connection, index_id: int, problem: str | None) -> None:
-    """Say why workers leave an index alone, or that they need not any more."""
+    """Say why an index is not worked on, or that nothing is in the way any more."""
     connection.execute(
         "UPDATE embedsql.semantic_index SET problem = %(problem)s "
         "WHERE index_id = %(index)s AND problem IS DISTINCT FROM %(problem)s",
-        {"problem": problem, "index": index_id},
+        {"problem": problem and storable(connection, problem), "index": index_id},
     )
 
 
@@ -209,8 +232,28 @@ def store_tuning(connection: psycopg.Connection, name: str, tuning: dict[str, An
     )
 
 
-def _load(row: dict[str, object]) -> RegisteredIndex:
+def _load_kept(connection: psycopg.Connection) -> list[RegisteredIndex | UnreadableIndex]:
+    loaded: list[RegisteredIndex | UnreadableIndex] = []
+    for row in _select(connection, _KEPT, []):
+        try:
+            loaded.append(_load(row))
+        except DeclarationError as error:
+            loaded.append(UnreadableIndex(row["index_id"], row["name"], str(error)))
+    return loaded
+
+
+def _select(
+    connection: psycopg.Connection, condition: LiteralString, values: Sequence[Any]
+) -> Sequence[dict[str, Any]]:
+    cursor = connection.cursor(row_factory=dict_row)
+    return cursor.execute(_SELECT + condition, values).fetchall()
+
+
+def _load(row: dict[str, Any]) -> RegisteredIndex:
     values = dict(row)
-    declaration = values.pop("declaration")
-    assert isinstance(declaration, dict)
-    return RegisteredIndex(spec=IndexSpec.from_json(declaration), **values)  # type: ignore[arg-type]
+    name = values.pop("name")
+    try:
+        spec = IndexSpec.from_json(values.pop("declaration"))
+    except DeclarationError as error:
+        raise DeclarationError(f"index {name!r} cannot be used: {error}") from error
+    return RegisteredIndex(spec=spec, **values)

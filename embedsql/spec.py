@@ -199,15 +199,25 @@ class IndexSpec:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> IndexSpec:
-        """The inverse of ``to_json``."""
-        values = dict(stored)
-        values["key"] = tuple(KeyColumn(**column) for column in values["key"])
-        values["text"] = tuple(values["text"])
-        values["hnsw"] = Hnsw(**values["hnsw"])
-        values["ivfflat"] = Ivfflat(**values["ivfflat"])
-        if values["chunking"] is not None:
-            values["chunking"] = Chunking(**values["chunking"])
-        return cls(**values)
+        """The inverse of ``to_json``.
+
+        Raises:
+            DeclarationError: Another release wrote it, or a hand.
+        """
+        try:
+            values = dict(stored)
+            values["key"] = tuple(KeyColumn(**column) for column in values["key"])
+            values["text"] = tuple(values["text"])
+            values["hnsw"] = Hnsw(**values["hnsw"])
+            values["ivfflat"] = Ivfflat(**values["ivfflat"])
+            if values["chunking"] is not None:
+                values["chunking"] = Chunking(**values["chunking"])
+            return cls(**values)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise DeclarationError(
+                f"its declaration is not one of this release ({type(error).__name__}: {error}); "
+                "use the release that wrote it, or a later one"
+            ) from error
 
     def _check_lexical(self) -> None:
         if not 1 <= self.heading_weight <= 10:

@@ -157,8 +157,11 @@ def verify(
 
     Says, too, where a source is no longer as its index was declared, and what mends that.
     """
-    verdicts, problems = {}, {}
+    verdicts: dict[str, Verdict] = {}
+    problems: dict[str, Sequence[str]] = {}
     with open_database(database_url) as connection:
+        for unreadable in registry.unreadable_indexes(connection):
+            problems[unreadable.label] = [unreadable.problem]
         for index in registry.all_indexes(connection):
             if drift := find_drift(connection, index):
                 problems[index.label] = drift

@@ -17,7 +17,7 @@ from embedsql.doctor.source import examine_source
 from embedsql.doctor.tables import examine_tables
 from embedsql.doctor.vector_index import examine_vector_indexes
 from embedsql.installation import require_installed
-from embedsql.registry import RegisteredIndex, all_indexes, find_index
+from embedsql.registry import RegisteredIndex, all_indexes, find_index, unreadable_indexes
 
 __all__ = ["Finding", "Limits", "Severity", "diagnose", "is_healthy"]
 
@@ -47,6 +47,7 @@ def diagnose(
 
     Raises:
         IndexNotFoundError: There is none of this name.
+        DeclarationError: This release cannot read its declaration.
         SchemaVersionError: The kit's schema is not there, or not of this release's version.
     """
     chosen = limits or Limits()
@@ -54,8 +55,13 @@ def diagnose(
     try:
         require_installed(connection)
         indexes = [find_index(connection, index)] if index else all_indexes(connection)
+        unreadable = [] if index else unreadable_indexes(connection)
     except psycopg.errors.InsufficientPrivilege as error:
         return [_may_not_look(connection, error), *findings]
+    findings += [
+        Finding("error", one.problem, "pip install --upgrade embedsql", one.label)
+        for one in unreadable
+    ]
     for one in indexes:
         findings += _examine_index(connection, one, chosen)
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))

@@ -11,9 +11,12 @@ from embedsql.doctor.finding import Finding, Limits, command
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
+NOBODY_SECONDS = 60.0  # a worker that is started every now and then has its time
+
 _WAITING = """
 SELECT extract(epoch FROM clock_timestamp() - least(
-    (SELECT min(at) FROM {log}), i.backfill_since,
+    (SELECT min(at) FROM {log}),
+    CASE WHEN EXISTS (SELECT FROM {source}) THEN i.backfill_since END,
     (SELECT min(at) FROM embedsql.bulk_insert AS b WHERE b.index_id = i.index_id)))::float8,
     (SELECT count(*) FROM embedsql.worker AS w
      WHERE w.seen_at > clock_timestamp() - interval '1 minute'),
@@ -35,13 +38,13 @@ def examine_queue(
     if index.problem is not None:
         yield Finding(
             "error",
-            f"workers leave the index alone: {index.problem}; once that is mended, they look again "
-            "within a minute",
+            f"workers leave the index alone: {index.problem}; once that is mended, they go on by "
+            "themselves",
             "embedsql worker --drain",
             name,
         )
     slots = Slots(index.spec, index.names)
-    waiting = sql.SQL(_WAITING).format(log=slots.log, chunk=slots.chunk)
+    waiting = sql.SQL(_WAITING).format(log=slots.log, source=slots.source, chunk=slots.chunk)
     row = connection.execute(waiting, {"index": index.index_id}).fetchone()
     assert row is not None
     seconds, workers, space_unknown = row
@@ -70,7 +73,7 @@ def _waits(name: str, seconds: float | None, workers: int, limits: Limits) -> It
         return
     if not workers:
         yield Finding(
-            "warning",
+            "note" if seconds < NOBODY_SECONDS else "warning",
             f"changed rows wait, the oldest for {seconds:.0f} s, and no worker was seen within a "
             "minute",
             "embedsql worker --drain",

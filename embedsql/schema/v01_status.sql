@@ -45,8 +45,6 @@ BEGIN
             key_list, entry.log_table, entry.batch_table, replace(key_list, 'key_', 'b.keys_'))
         INTO pending;
         EXECUTE format('SELECT min(at) FROM embedsql.%I', entry.log_table) INTO oldest;
-        SELECT least(oldest, entry.backfill_since, min(b.at)) INTO oldest
-        FROM embedsql.bulk_insert AS b WHERE b.index_id = entry.index_id;
         unlogged := 0;
         IF there AND (entry.backfill_since IS NOT NULL
             OR EXISTS (SELECT FROM embedsql.bulk_insert AS b WHERE b.index_id = entry.index_id)) THEN
@@ -59,6 +57,10 @@ BEGIN
                 entry.source_schema, entry.source_table, entry.row_table, row_match, entry.log_table, log_match,
                 entry.batch_table, replace(key_list, 'key_', 'b.keys_'), key_list, entry.index_id, key_json)
             INTO unlogged;
+        END IF;
+        IF unlogged > 0 THEN  -- rows that a backfill is still to find, or none at all
+            SELECT least(oldest, entry.backfill_since, min(b.at)) INTO oldest
+            FROM embedsql.bulk_insert AS b WHERE b.index_id = entry.index_id;
         END IF;
         oldest_pending_seconds := extract(epoch FROM clock_timestamp() - oldest);
         SELECT coalesce(sum((w.rates ->> concat(entry.name, CASE WHEN state <> 'serving' THEN ' generation ' || generation END))::double precision), 0) INTO rate

@@ -8,6 +8,7 @@ import psycopg
 from psycopg import sql
 
 from embedsql.changelog import BY_KEY, Batch, ChangeLog
+from embedsql.database import storable
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 from embedsql.store.arrays import Array
@@ -198,13 +199,9 @@ class Vectors:
             "permanent": [failure.permanent for failure in failures],
             "counted": [failure.counts for failure in failures],
             "classes": [failure.error_class for failure in failures],
-            "errors": [_storable(failure.error, connection.info.encoding) for failure in failures],
+            "errors": [storable(connection, failure.error) for failure in failures],
             "seqs": list(batch.seqs),
             "index_id": self._index.index_id,
             "max_attempts": self._max_attempts,
         }
         connection.execute(self._park, values)
-
-
-def _storable(error: str, encoding: str) -> str:
-    return error[:1000].replace("\0", "").encode(encoding, "replace").decode(encoding)

@@ -17,7 +17,7 @@ import psycopg
 from psycopg.rows import namedtuple_row
 
 from embedsql import registry, sqlfile
-from embedsql.database import is_pooled
+from embedsql.database import is_pooled, storable
 from embedsql.embedders import Embedder, EmbedderOptions, check_vectors, load_embedder, options_of
 from embedsql.embedders.base import Vectors
 from embedsql.embedders.sparse import terms_of
@@ -177,7 +177,7 @@ class Answerer:
         for question in asked:
             connection.execute(
                 sqlfile.statement(__package__, "refuse_query.sql"),
-                {**question._asdict(), "error": why.replace("\0", "")},
+                {**question._asdict(), "error": storable(connection, why)},
             )
 
     def _embedder(self, index: RegisteredIndex) -> Embedder:

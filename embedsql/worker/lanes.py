@@ -15,7 +15,7 @@ from embedsql.changelog import Backfill, Batch, ChangeLog
 from embedsql.embedders import Embedder, load_embedder, options_of
 from embedsql.errors import ConfigurationError, ProviderError, SpaceMismatchError
 from embedsql.ingest import Ingest, Unwritten
-from embedsql.registry import RegisteredIndex
+from embedsql.registry import RegisteredIndex, UnreadableIndex
 from embedsql.worker.lane import FIRST_PAUSE, LONGEST_PAUSE, Lane
 from embedsql.worker.report import WorkerReport
 
@@ -52,6 +52,8 @@ class Lanes:
         self._embedders: dict[tuple[object, ...], Embedder] = {}
         self._lanes: dict[int, Lane] = {}
         self._not_before: dict[int, float] = {}
+        self._troubles: dict[int, str] = {}
+        self._readability_due = 0.0
         self._unwritten = defaultdict[tuple[str, str], Unwritten](Unwritten)
 
     def get(self, connection: psycopg.Connection, index: RegisteredIndex) -> Lane | None:
@@ -72,7 +74,10 @@ class Lanes:
         return self._lanes.get(index.index_id)
 
     def leave_alone(
-        self, connection: psycopg.Connection, index: RegisteredIndex, problem: str
+        self,
+        connection: psycopg.Connection,
+        index: RegisteredIndex | UnreadableIndex,
+        problem: str,
     ) -> None:
         """Look at an index again in a minute; its configuration is at fault, or it was dropped."""
         if not registry.is_kept(connection, index.index_id):
@@ -83,6 +88,32 @@ class Lanes:
         self._not_before[index.index_id] = time.monotonic() + PROBLEM_SECONDS
         self._lanes.pop(index.index_id, None)
         registry.set_problem(connection, index.index_id, problem)
+
+    def leave_unreadable(self, connection: psycopg.Connection) -> None:
+        """Leave alone what another release declared, and say so, once a minute."""
+        if time.monotonic() < self._readability_due:
+            return
+        self._readability_due = time.monotonic() + PROBLEM_SECONDS
+        for index in registry.unreadable_indexes(connection):
+            self.leave_alone(connection, index, index.problem)
+
+    def show_trouble(
+        self, connection: psycopg.Connection, index: RegisteredIndex, trouble: str | None
+    ) -> None:
+        """Let ``status`` say that an index waits for its provider, or that nothing is wrong.
+
+        Args:
+            connection: In autocommit mode.
+            index: One with a lane.
+            trouble: The provider's last words, until it gives vectors again.
+        """
+        if trouble is None:
+            self._troubles.pop(index.index_id, None)
+            if index.problem is not None:
+                registry.set_problem(connection, index.index_id, None)
+        elif trouble != self._troubles.get(index.index_id):  # another worker's may give vectors
+            self._troubles[index.index_id] = trouble
+            registry.set_problem(connection, index.index_id, f"waiting for the provider: {trouble}")
 
     def release_strays(
         self, connection: psycopg.Connection, held: Callable[[ChangeLog], Sequence[Batch]]
@@ -106,6 +137,7 @@ class Lanes:
         except ProviderError as error:
             seconds = min(error.retry_after or FIRST_PAUSE, LONGEST_PAUSE)
             log.warning("%s waits for its provider: %s", index.label, error)
+            self.show_trouble(connection, index, str(error))
             self._not_before[index.index_id] = time.monotonic() + seconds
             return None
         stored = registry.adopt_space(connection, index.index_id, embedder.space.label)
@@ -119,7 +151,7 @@ class Lanes:
                 f"row-level security of {index.spec.schema}.{index.spec.table} hides rows from "
                 "this role, and a worker must see every row: ALTER ROLE … BYPASSRLS"
             )
-        registry.set_problem(connection, index.index_id, None)
+        self.show_trouble(connection, index, None)
         self._report.problems.pop(index.label, None)
         change_log = ChangeLog(index, self._worker, self._lease)
         lane = Lane(

@@ -156,6 +156,7 @@ class Worker:
         self._raise_crashes()
         while not self._writer.problems.empty():
             self._lanes.leave_alone(connection, *self._writer.problems.get())
+        self._lanes.leave_unreadable(connection)
         busy = False
         for index in registry.all_indexes(connection):
             if self._stopping.is_set():
@@ -179,6 +180,7 @@ class Worker:
         if lane is None or not lane.ready():
             return False
         station = self._station(lane.provider)
+        self._lanes.show_trouble(connection, index, station.trouble)
         if not station.ready():
             return False
         size = self._options.batch_size

@@ -25,10 +25,15 @@ class Station:
         provider: Who runs the models.
         writer: Takes the batches that are done, and those to be given back.
         woken: Called when there is room again.
+
+    Attributes:
+        crash: What ended the thread, if it was not told to.
+        trouble: What the provider said last instead of vectors.
     """
 
     def __init__(self, provider: str, writer: Writer, woken: Callable[[], None]) -> None:
         self.crash: BaseException | None = None
+        self.trouble: str | None = None
         self._provider = provider
         self._writer = writer
         self._woken = woken
@@ -70,6 +75,7 @@ class Station:
         seconds = error.retry_after or self._pause * random.uniform(0.75, 1.25)
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
         self._not_before = time.monotonic() + seconds
+        self.trouble = str(error)
         log.warning("%s is left alone for %.1f s: %s", self._provider, seconds, error)
 
     def _run(self) -> None:
@@ -108,6 +114,7 @@ class Station:
             self._writer.give_back(work)
         else:
             self._pause = FIRST_PAUSE
+            self.trouble = None
             self._writer.write(work)
 
     def _take_changed(self) -> Work | None:

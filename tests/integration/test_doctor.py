@@ -17,6 +17,7 @@ from embedsql.database import connect, conninfo
 from embedsql.doctor import Finding, Limits, diagnose, is_healthy
 from embedsql.installation import install
 from embedsql.registry import RegisteredIndex
+from embedsql.status import index_status
 from tests.acceptance.conftest import Embedsql
 from tests.everyday import cases
 from tests.factories import add_index, create_article_table, drain
@@ -128,7 +129,12 @@ BREAKAGES = {
     "ALTER TABLE article RENAME TO story": ('is "public"."story" now', "error"),
     "UPDATE embedsql.semantic_index SET space = NULL": ("space of the stored vectors", "warning"),
     "UPDATE embedsql.semantic_index SET problem = 'no such model'": ("no such model", "error"),
-    "INSERT INTO article (title) VALUES ('new')": ("no worker was seen", "warning"),
+    "INSERT INTO article (title) VALUES ('new')": ("no worker was seen", "note"),
+    "INSERT INTO article (title) VALUES ('new'); "
+    "UPDATE embedsql.article_search_log SET at = at - interval '2 minutes'": (
+        "no worker was seen",
+        "warning",
+    ),
     "ALTER TABLE embedsql.article_search_log SET (autovacuum_enabled = off)": (
         "autovacuum is switched off for",
         "warning",
@@ -416,3 +422,16 @@ def test_memory_that_is_too_small_is_found_and_given() -> None:
         server.stop()
         server.start()
         assert diagnosed(conninfo(server.url)) == []
+
+
+def test_an_index_on_an_empty_table_waits_for_nobody(
+    connection: psycopg.Connection, database: str
+) -> None:
+    create_article_table(connection)
+    add_index(connection)
+    # as a revision leaves it that makes table and index in one
+    connection.execute("UPDATE embedsql.semantic_index SET backfill_since = now() - interval '1h'")
+
+    assert find(diagnosed(database), "no worker") == []
+    (status,) = index_status(connection)
+    assert (status.pending, status.oldest_pending_seconds) == (0, None)
