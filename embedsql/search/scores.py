@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import CTE, Double, Integer, Text, cast, column, func, literal, select, table
+from sqlalchemy import CTE, Double, Integer, Text, case, cast, column, func, literal, select, table
 from sqlalchemy.sql import ColumnElement
 
 from embedsql.naming import SCHEMA
@@ -90,8 +90,11 @@ def lane_shares(
             lexical = lexical * scale.factor
         apart = (rows.c.similarity - scale.mean) / scale.deviation
         known = apart + BONUS * func.power(func.greatest(apart - STANDING_OUT, 0.0), 2)
-        # of a row that is not embedded yet: what the others have on average
-        dense_part = func.coalesce(known, func.avg(known).over(), 0.0)
+        # of a row that is not embedded yet: what the others have on average; nor less than that
+        # where its vector is of an earlier text
+        usual = func.avg(known).over()
+        least = case((rows.c.fresh.is_not(None), usual))
+        dense_part = func.coalesce(func.greatest(known, least), usual, 0.0)
         lexical_part = rows.c.bm25 / (rows.c.bm25 + cast(tuning.saturation, Double))
     return dense * dense_part, lexical * lexical_part
 

@@ -176,6 +176,22 @@ def test_they_weigh_as_they_will_when_embedded(
 
 
 @pytest.mark.usefixtures("settled")
+def test_a_changed_row_is_not_held_to_the_meaning_of_its_earlier_text(
+    connection: psycopg.Connection, sqlalchemy_engine: Engine
+) -> None:
+    before = search(sqlalchemy_engine, "cat ledger", "dense")
+    least = min(before, key=lambda key: before[key].similarity or 0.0)
+    write(connection, least, "quagga ledger")
+    write(connection, 5, "quagga ledger")
+
+    found = search(sqlalchemy_engine, "cat ledger", "hybrid")
+
+    assert found[least].pending
+    assert found[5].pending
+    assert found[least].score == pytest.approx(found[5].score)
+
+
+@pytest.mark.usefixtures("settled")
 def test_no_more_than_the_last_are_read(
     connection: psycopg.Connection, sqlalchemy_engine: Engine
 ) -> None:
