@@ -31,10 +31,13 @@ WHERE c.oid = pg_catalog.to_regclass(%s)
 """
 
 _KEY = """
-SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod)
+SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
+       t.typcategory IN ('A', 'C'), coalesce(NOT c.collisdeterministic, false)
 FROM pg_catalog.pg_index AS i
 CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, place)
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+LEFT JOIN pg_catalog.pg_collation AS c ON c.oid = a.attcollation
 WHERE i.indrelid = %s AND i.indisprimary AND k.place <= i.indnkeyatts
 ORDER BY k.place
 """
@@ -75,7 +78,8 @@ def describe_source(connection: psycopg.Connection, table: str) -> SourceTable:
         table: As in SQL; a name that SQL would fold to lower case is tried as it stands, too.
 
     Raises:
-        DeclarationError: No such table, not a table, or a table without a primary key.
+        DeclarationError: No such table, not a table, or a table without a primary key that embedsql
+            can compare.
     """
     found = _find(connection, table)
     if found is None:
@@ -83,7 +87,7 @@ def describe_source(connection: psycopg.Connection, table: str) -> SourceTable:
     oid, schema, name, kind, partitioned = found
     check_is_table(table, kind)
     cursor = connection.cursor(row_factory=tuple_row)
-    key = tuple(KeyColumn(*row) for row in cursor.execute(_KEY, [oid]))
+    key = _key(cursor, table, oid)
     if not key:
         raise DeclarationError(
             f"the table {table!r} has no primary key; add one (ALTER TABLE … ADD PRIMARY KEY), "
@@ -201,6 +205,19 @@ def check_text_configuration(connection: psycopg.Connection, configuration: str)
             f"there is no text-search configuration {configuration!r}; there are: "
             + ", ".join(names)
         )
+
+
+def _key(cursor: psycopg.Cursor[Any], table: str, oid: int) -> tuple[KeyColumn, ...]:
+    key = []
+    for name, sql_type, nested, undecided in cursor.execute(_KEY, [oid]).fetchall():
+        if nested or undecided:
+            why = f"is of type {sql_type}" if nested else "has a nondeterministic collation"
+            raise DeclarationError(
+                f"the key column {name!r} of {table!r} {why}, by which embedsql cannot tell rows "
+                "apart; give the table another primary key, and keep this one UNIQUE"
+            )
+        key.append(KeyColumn(name, sql_type))
+    return tuple(key)
 
 
 def _find(connection: psycopg.Connection, table: str) -> tuple[Any, ...] | None:

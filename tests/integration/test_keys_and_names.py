@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from embedsql.database import connect
 from embedsql.declare import drop_index
+from embedsql.errors import DeclarationError
 from embedsql.registry import all_indexes
 from tests.everyday import cases
 from tests.factories import (
@@ -37,6 +38,7 @@ def shared(server: str, template: str) -> Iterator[str]:
         with connect(shared) as made:
             made.execute(
                 "CREATE SCHEMA types;"
+                "CREATE TYPE types.pair AS (a int, b int);"
                 "CREATE TYPE types.mood AS ENUM ('glad', 'so so');"
                 "CREATE DOMAIN types.short_text AS varchar(8) CHECK (value <> '');"
                 "CREATE EXTENSION IF NOT EXISTS citext SCHEMA types"
@@ -103,6 +105,25 @@ def test_a_key_type_goes_the_whole_way(
         connection.execute("DELETE FROM note")
         worker.work()
         assert stored_chunks(connection, index) == []
+
+
+@pytest.mark.parametrize("key", ["int[]", "types.pair"])
+def test_a_key_in_pieces_is_refused(
+    connection: psycopg.Connection, database: str, key: str
+) -> None:
+    connection.execute(f"CREATE TABLE note (id {key} PRIMARY KEY, body text)".encode())
+    with pytest.raises(DeclarationError, match=r"'id' of 'note' is of type .* another primary key"):
+        add_index(connection, "note", text=("body",))
+
+
+def test_a_key_that_equals_others_is_refused(connection: psycopg.Connection, database: str) -> None:
+    connection.execute(
+        'CREATE COLLATION IF NOT EXISTS types.vague FROM "C";'
+        "UPDATE pg_collation SET collisdeterministic = false WHERE collname = 'vague';"
+        "CREATE TABLE note (id text COLLATE types.vague PRIMARY KEY, body text)"
+    )
+    with pytest.raises(DeclarationError, match="nondeterministic collation"):
+        add_index(connection, "note", text=("body",))
 
 
 def test_a_composite_key_goes_the_whole_way(connection: psycopg.Connection, database: str) -> None:
