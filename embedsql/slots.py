@@ -5,6 +5,7 @@ The only place that knows how the source's key columns (``id``) and ours (``key_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from psycopg import sql
@@ -155,30 +156,32 @@ class Slots:
             sql.SQL("{}::text").format(sqlfile.identifier(own)) for own in self.own_key
         )
 
-    def ordered_key(self, source: str) -> sql.Composed:
+    def ordered_key(self, source: str, own_order: Sequence[bool]) -> sql.Composed:
         """``s.id``: the key in an order that is the same for ``ORDER BY`` and ``>``.
 
         An operator of a type outside ``pg_catalog`` may not be in the search_path, and what is
         found in its place may order otherwise: such keys are ordered as texts.
+
+        Args:
+            source: The source's name in the statement.
+            own_order: Whether each column is ordered as its type orders, by the key's index.
         """
         return sqlfile.comma(
             sql.SQL("{}{}").format(
-                sqlfile.identifier(source, column.name),
-                sqlfile.raw("" if column.is_built_in else "::text"),
+                sqlfile.identifier(source, column.name), sqlfile.raw("" if own else "::text")
             )
-            for column in self.spec.key
+            for column, own in zip(self.spec.key, own_order, strict=True)
         )
 
-    def after_key(self, source: str) -> sql.Composed:
+    def after_key(self, source: str, own_order: Sequence[bool]) -> sql.Composed:
         """``(s.id) > (%(after_1)s::text::bigint)``: the rows behind one key, in that order."""
         given = sqlfile.comma(
             sql.SQL("{}::text::{}").format(
-                sql.Placeholder(f"after_{place}"),
-                sqlfile.raw(column.type if column.is_built_in else "text"),
+                sql.Placeholder(f"after_{place}"), sqlfile.raw(column.type if own else "text")
             )
-            for place, column in enumerate(self.spec.key, 1)
+            for place, (column, own) in enumerate(zip(self.spec.key, own_order, strict=True), 1)
         )
-        return sql.SQL("({}) > ({})").format(self.ordered_key(source), given)
+        return sql.SQL("({}) > ({})").format(self.ordered_key(source, own_order), given)
 
     def own_key_of(self, table: str) -> sql.Composed:
         """``r.key_1, r.key_2``"""

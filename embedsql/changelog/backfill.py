@@ -37,7 +37,8 @@ class Backfill:
         self._worker = worker
         self._lease = lease
         self._window = 0
-        slots = Slots(index.spec, index.names)
+        self._claims: tuple[sql.Composed, sql.Composed] | None = None
+        self._slots = slots = Slots(index.spec, index.names)
         self._begin = sqlfile.statement(
             __package__,
             "backfill_begin.sql",
@@ -47,8 +48,6 @@ class Backfill:
             key_columns=slots.key_columns,
         )
         self._place = sqlfile.statement(__package__, "backfill_place.sql")
-        self._from_first = _claim(slots, sqlfile.raw("true"))
-        self._further = _claim(slots, slots.after_key("s"))
         self._lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(slots.source)
 
     def claim(self, connection: psycopg.Connection, size: int) -> Batch | None:
@@ -92,18 +91,31 @@ class Backfill:
                 "window": self._window,
                 **{f"after_{number}": text for number, text in enumerate(seen, 1)},
             }
-            statement = self._further if seen else self._from_first
-            found = connection.execute(statement, values).fetchone()
+            from_first, further = self._claims or self._make_claims(connection)
+            found = connection.execute(further if seen else from_first, values).fetchone()
         return None if found is None else Batch.of(found)
 
+    def _make_claims(self, connection: psycopg.Connection) -> tuple[sql.Composed, sql.Composed]:
+        """The statements that claim from the first key, and behind one."""
+        types = [column.type for column in self._slots.spec.key]
+        asked = sqlfile.statement(__package__, "backfill_order.sql")
+        (own_order,) = connection.execute(asked, {"types": types}).fetchone() or ((),)
+        after = self._slots.after_key("s", own_order)
+        ordered = self._slots.ordered_key("s", own_order)
+        self._claims = (
+            _claim(self._slots, ordered, sqlfile.raw("true")),
+            _claim(self._slots, ordered, after),
+        )
+        return self._claims
 
-def _claim(slots: Slots, after: sql.Composable) -> sql.Composed:
+
+def _claim(slots: Slots, ordered: sql.Composable, after: sql.Composable) -> sql.Composed:
     return sqlfile.statement(
         __package__,
         "backfill_claim.sql",
         after=after,
         source=slots.source,
-        ordered_key=slots.ordered_key("s"),
+        ordered_key=ordered,
         source_key_as_own=slots.source_key_as_own("s"),
         batch=slots.batch,
         batch_arrays=slots.arrays_of("b"),

@@ -167,7 +167,16 @@ ORDERS = {
     "numeric": ("numeric(6,2)", ["-1.5", "0", "10", "9", "2.25"]),
     "uuid": ("uuid", [f"{n}0000000-0000-0000-0000-00000000000{9 - n}" for n in range(6)]),
     "enum": ("mood", ["zest", "calm", "awe"]),
+    "domain": ("number_of_it", ["10", "9", "-1"]),
+    "padded": ("character(3)", ["a", "b", "B", "ä"]),
+    "domain of an extension's": ("short_name", ["a", "B", "c", "D"]),
 }
+KINDS = """
+CREATE EXTENSION IF NOT EXISTS citext;
+CREATE TYPE mood AS ENUM ('zest', 'calm', 'awe');
+CREATE DOMAIN number_of_it AS int;
+CREATE DOMAIN short_name AS citext CHECK (length(value) < 9);
+"""
 
 
 @pytest.mark.parametrize("kind", ORDERS)
@@ -175,8 +184,7 @@ def test_every_key_is_found_whatever_order_its_type_has(
     connection: psycopg.Connection, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sql_type, values = ORDERS[kind]
-    connection.execute("CREATE EXTENSION IF NOT EXISTS citext")
-    connection.execute("CREATE TYPE mood AS ENUM ('zest', 'calm', 'awe')")
+    connection.execute(KINDS)
     connection.execute(
         f"CREATE TABLE note (part int, id {sql_type}, body text, PRIMARY KEY (id, part))".encode()
     )
@@ -195,6 +203,27 @@ def test_every_key_is_found_whatever_order_its_type_has(
 
     there = connection.execute("SELECT id::text, part::text FROM note").fetchall()
     assert sorted(found) == sorted(there)
+
+
+@pytest.mark.parametrize("kind", ["number_of_it", "character(9)"])
+def test_a_backfill_reads_by_the_index_of_the_key(
+    connection: psycopg.Connection, kind: str
+) -> None:
+    connection.execute(KINDS)
+    connection.execute(f"CREATE TABLE note (id {kind} PRIMARY KEY, body text)".encode())
+    connection.execute("INSERT INTO note SELECT n, 'x' FROM generate_series(1, 5000) AS n")
+    backfill = Backfill(add_index(connection, "note", text=("body",)), "a")
+    connection.execute("ANALYZE note")
+    read = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'note'"
+    flush = "SELECT pg_stat_force_next_flush()"
+    connection.execute(flush)
+    before = connection.execute(read).fetchone()
+
+    for _ in range(3):
+        assert backfill.claim(connection, 100)
+
+    connection.execute(flush)
+    assert connection.execute(read).fetchone() == before
 
 
 INSERT = "INSERT INTO article (title) SELECT 'new ' || n FROM generate_series(1, %s) AS n"
