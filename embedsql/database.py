@@ -9,7 +9,7 @@ import sqlalchemy
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy.engine import Engine
 
-from embedsql.errors import ConfigurationError, ConnectionFailedError
+from embedsql.errors import ConfigurationError, ConnectionFailedError, DatabaseError
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.:-]*|)://")
 APPLICATION_NAME = "embedsql"
@@ -56,11 +56,19 @@ def connect(info: str, *, application_name: str = APPLICATION_NAME) -> psycopg.C
 
     Raises:
         ConnectionFailedError: With the server's words, without the password.
+        DatabaseError: Its texts have no encoding.
     """
     try:
         connection = psycopg.connect(info, autocommit=True, application_name=application_name)
     except psycopg.OperationalError as error:
         raise ConnectionFailedError(_why(error)) from error
+    if connection.info.parameter_status("client_encoding") == "SQL_ASCII":
+        connection.close()
+        raise DatabaseError(
+            "the database's encoding is SQL_ASCII, so that nobody knows which characters its texts "
+            "are made of; if they are all UTF-8, set PGCLIENTENCODING=UTF8, else move them to a "
+            "database with an encoding"
+        )
     if is_pooled(connection):
         connection.prepare_threshold = None  # what is prepared on one server is asked of another
     # whatever the database's default: after waiting for a lock, a claim must see what it waited for

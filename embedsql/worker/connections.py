@@ -6,6 +6,7 @@ import psycopg
 from pgvector.psycopg import register_vector
 
 from embedsql.database import connect, is_pooled
+from embedsql.errors import ExtensionError
 from embedsql.installation import require_installed
 from embedsql.naming import CHANNEL
 
@@ -16,11 +17,12 @@ def open_connection(conninfo: str) -> psycopg.Connection:
     Raises:
         ConnectionFailedError: With the server's words.
         SchemaVersionError: The database has no schema that this release works with.
+        ExtensionError: pgvector's types are not to be found.
     """
     connection = connect(conninfo, application_name="embedsql worker")
     try:
         require_installed(connection)
-        register_vector(connection)
+        _know_vectors(connection)
     except BaseException:
         connection.close()
         raise
@@ -37,3 +39,13 @@ def open_listening(conninfo: str, channel: str = CHANNEL) -> psycopg.Connection:
         connection.close()
         raise
     return connection
+
+
+def _know_vectors(connection: psycopg.Connection) -> None:
+    try:
+        register_vector(connection)
+    except psycopg.ProgrammingError as error:
+        raise ExtensionError(
+            "this role does not find pgvector's types: their schema is not on its search_path, or "
+            "it may not use it; embedsql doctor says what mends that"
+        ) from error

@@ -16,6 +16,7 @@ import embedsql
 from embedsql.database import connect
 from embedsql.declare import drop_index
 from embedsql.drift import find_drift
+from embedsql.errors import DatabaseError, ExtensionError
 from embedsql.installation import install
 from embedsql.registry import find_index
 from embedsql.verify import verify_index
@@ -220,3 +221,38 @@ def test_a_repair_beside_a_worker_is_tried_again(
 
     assert prepared == []
     assert verdict.repaired == 3
+
+
+def test_a_database_without_an_encoding_is_refused_until_one_is_named(
+    connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.execute(
+        "CREATE DATABASE bytes ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE_PROVIDER libc "
+        "LOCALE 'C'"
+    )
+    info = make_conninfo(connection.info.dsn, dbname="bytes")
+    try:
+        with pytest.raises(DatabaseError, match="set PGCLIENTENCODING=UTF8"):
+            connect(info)
+
+        monkeypatch.setenv("PGCLIENTENCODING", "UTF8")
+
+        with connect(info) as named:
+            install(named)
+            create_article_table(named)
+            add_index(named)
+            named.execute("INSERT INTO article (title) VALUES ('Größe')")
+        assert drain(info).saved == 1
+        assert verify_all(info).ok
+    finally:
+        connection.execute("DROP DATABASE bytes WITH (FORCE)")
+
+
+def test_a_worker_that_does_not_find_pgvector_says_so(
+    connection: psycopg.Connection, database: str
+) -> None:
+    create_article_table(connection)
+    add_index(connection)
+
+    with pytest.raises(ExtensionError, match="search_path"):
+        drain(make_conninfo(database, options="-c search_path=pg_catalog"))
