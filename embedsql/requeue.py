@@ -12,8 +12,13 @@ from embedsql import sqlfile
 from embedsql.registry import RegisteredIndex, find_generations, find_index
 from embedsql.slots import Slots
 
-# A hash that no look-up finds; where the model refuses the text, it still tells what it was of.
-_MARK = (
+# Hashes that no look-up finds; where the text does not become vectors, they still tell what those
+# that there are were made of.
+_MARK_ROW = (
+    r"UPDATE {} SET input_hash = '\x00'::bytea || input_hash WHERE ({}) IN ({}) "
+    "AND octet_length(input_hash) = 32"
+)
+_MARK_CHUNK = (
     r"UPDATE {} SET content_hash = '\x00'::bytea || content_hash WHERE ({}) IN ({}) "
     "AND octet_length(content_hash) = 16"
 )
@@ -41,15 +46,13 @@ def requeue_rows(connection: psycopg.Connection, index: RegisteredIndex, where: 
         # the stored hash no longer matches, and no equal text's vector is reused, of whichever
         # generation: the model runs
         connection.execute(
-            sql.SQL("UPDATE {} SET input_hash = '' WHERE ({}) IN ({})").format(
-                slots.row, slots.key_columns, chosen
-            ),
+            sql.SQL(_MARK_ROW).format(slots.row, slots.key_columns, chosen),
             {},
         )
         for one in find_generations(connection, index.spec.name):
             if one.state != "dropping":
                 connection.execute(
-                    sql.SQL(_MARK).format(
+                    sql.SQL(_MARK_CHUNK).format(
                         Slots(one.spec, one.names).chunk, slots.key_columns, chosen
                     ),
                     {},

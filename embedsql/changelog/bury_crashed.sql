@@ -1,10 +1,20 @@
--- A key that was alone in a worker's hands and took it down three times.
+-- A key that was alone in a worker's hands and took it down three times. What was stored of a text that it has no
+-- more is forgotten: nobody will embed the one it has.
 WITH dead AS (
     DELETE FROM {batch} WHERE batch_id = %(batch_id)s RETURNING *
 ), member AS (
     SELECT {key_columns}, version FROM dead, unnest({dead_arrays}, dead.versions) AS k ({key_columns}, version)
 ), unlogged AS (
     DELETE FROM {log} AS l USING dead WHERE l.seq = ANY (dead.seqs)
+), outdated AS MATERIALIZED (
+    SELECT {key_columns} FROM member AS k
+    WHERE NOT EXISTS (
+        SELECT FROM {row} AS r JOIN {source} AS s ON {source_of_key}
+        WHERE {row_of_key} AND r.input_hash IN ({input_hash}, '\x00'::bytea || {input_hash}))
+), emptied AS (
+    DELETE FROM {chunk} AS c USING outdated AS k WHERE {chunk_of_key}
+), forgotten AS (
+    DELETE FROM {row} AS r USING outdated AS k WHERE {row_of_key}
 )
 INSERT INTO embedsql.failure (index_id, key, version, attempts, dead, error_class, error)
 SELECT %(index_id)s, {key_json}, version, (SELECT crashes + 1 FROM dead), true, 'WorkerCrash',

@@ -20,6 +20,7 @@ from psycopg import sql
 from embedsql import sqlfile
 from embedsql.changelog.batch import LEASE_SECONDS, Batch, claimers_lock
 from embedsql.errors import LeaseLostError
+from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
@@ -54,6 +55,9 @@ class ChangeLog:
         self._expired = _filled("expired.sql", slots)
         self._split = _filled("split.sql", slots)
         self._bury = _filled("bury_crashed.sql", slots)
+        self._clear = None
+        if index.spec.storage == "column":
+            self._clear = _filled("clear_crashed.sql", slots)
         self._renew = _filled("renew.sql", slots)
         self._fence = _filled("fence.sql", slots)
         self._release = _filled("release.sql", slots)
@@ -172,6 +176,8 @@ class ChangeLog:
         batch_id, crashes, size = found
         if size == 1 and crashes + 1 >= MOST_CRASHES:
             values = {"batch_id": batch_id, "index_id": self._index_id}
+            if self._clear is not None:
+                connection.execute(self._clear, values)
             connection.execute(self._bury, values)
             return
         self._split_dead(connection, batch_id, crashes, size)
@@ -201,4 +207,12 @@ def _filled(name: str, slots: Slots) -> sql.Composed:
         aggregated_key=slots.aggregated_key,
         key_json=slots.key_json,
         key_from_json=slots.key_from_json("key"),
+        row=slots.row,
+        chunk=slots.chunk,
+        source=slots.source,
+        column=sqlfile.identifier(slots.spec.vector_column),
+        input_hash=Inputs(slots.spec).hash,
+        source_of_key=slots.key_match("s", "k"),
+        row_of_key=slots.same_key("r", "k"),
+        chunk_of_key=slots.same_key("c", "k"),
     )

@@ -45,7 +45,9 @@ def _know_vectors(connection: psycopg.Connection) -> None:
     try:
         register_vector(connection)
     except psycopg.ProgrammingError as error:
+        if error.sqlstate is not None:  # the server's own refusal says more
+            raise
         raise ExtensionError(
-            "this role does not find pgvector's types: their schema is not on its search_path, or "
-            "it may not use it; embedsql doctor says what mends that"
+            "this role does not find pgvector's types: their schema is not on its "
+            "search_path, or it lacks USAGE there; embedsql doctor says what mends that"
         ) from error

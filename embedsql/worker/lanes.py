@@ -151,7 +151,7 @@ class Lanes:
                 f"row-level security of {index.spec.schema}.{index.spec.table} hides rows from "
                 "this role, and a worker must see every row: ALTER ROLE … BYPASSRLS"
             )
-        self.show_trouble(connection, index, None)
+        registry.set_problem(connection, index.index_id, None)
         self._report.problems.pop(index.label, None)
         change_log = ChangeLog(index, self._worker, self._lease)
         lane = Lane(

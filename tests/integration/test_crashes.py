@@ -9,7 +9,8 @@ import pytest
 
 from embedsql.changelog import MOST_CRASHES, ChangeLog
 from embedsql.registry import RegisteredIndex
-from tests.factories import HandWorker, add_index, create_article_table, verify_all
+from embedsql.requeue import requeue_rows
+from tests.factories import HandWorker, add_index, create_article_table, drain, verify_all
 
 PAST = -1.0  # a lease that has run out as soon as it is given
 
@@ -47,6 +48,31 @@ def test_a_batch_that_nobody_survives_is_split_down_to_single_keys_and_buried(
     assert sorted(dead) == [(key, "WorkerCrash", MOST_CRASHES) for key in range(1, 10)]
     assert log.is_empty(connection)
     assert verify_all(database).dead == 9
+
+
+@pytest.mark.parametrize("storage", ["table", "column"])
+def test_nothing_of_an_earlier_text_is_left_of_a_key_that_is_buried(
+    connection: psycopg.Connection, database: str, storage: str
+) -> None:
+    create_article_table(connection)
+    index = add_index(connection, text=("title",), storage=storage, chunking=None)
+    add(connection, 3)
+    drain(database)
+    connection.execute("UPDATE article SET title = 'fatal' WHERE id = 2")
+    requeue_rows(connection, index, "id = 3")
+    log = ChangeLog(index, "a", lease=PAST)
+
+    while log.claim(connection, 100):
+        pass
+
+    dead = connection.execute("SELECT key FROM embedsql.dead_letter ORDER BY key").fetchall()
+    assert dead == [(2,), (3,)]
+    found = connection.execute("SELECT id FROM article_search WHERE embedding IS NOT NULL")
+    assert sorted(found) == [(1,), (3,)]
+    assert connection.execute("SELECT FROM article_search WHERE chunk = '2'").rowcount == 0
+    verdict = verify_all(database)
+    # what the third says did not change, but its vectors were asked for anew
+    assert (verdict.stale, verdict.orphans, verdict.pending, verdict.dead) == (1, 0, 0, 2)
 
 
 def test_only_the_key_that_kills_its_workers_is_buried(
