@@ -12,8 +12,8 @@ from embedsql import ddl, declare, schema, sqlfile
 from embedsql.alembic import vector_index
 from embedsql.alembic.catalogue import Difference, NotComparableError, differences
 from embedsql.alembic.changes import needs_new_vectors, rebuilds_vector_index, replacing
+from embedsql.alembic.checks import check_made, existing_source
 from embedsql.alembic.found import (
-    find_source,
     generations,
     installed_version,
     registered_generation,
@@ -61,7 +61,7 @@ def uninstall(operations: Operations, operation: UninstallEmbedsqlOp) -> None:
 
 def create(operations: Operations, operation: SemanticIndexOp) -> None:
     """See ``op.create_semantic_index``."""
-    partitioned = _check_source(operations, operation)
+    partitioned = _check_made(operations, operation)
     run(operations, declare.create_statements(operation.spec, partitioned=partitioned))
 
 
@@ -148,7 +148,7 @@ def resume(operations: Operations, operation: SemanticIndexOp) -> None:
 def _made_instead(operations: Operations, operation: ChangeSemanticIndexOp) -> list[str]:
     """Drop the index and make the new one; roles may do with it what they might before."""
     before, after = operation.spec_before, operation.spec
-    partitioned = _check_source(operations, operation)
+    partitioned = _check_made(operations, operation, before)
     generation = None
     if not is_offline(operations):
         generation = registered_generation(operations.get_bind(), before.name)
@@ -214,16 +214,22 @@ def _differences(operations: Operations, operation: SemanticIndexOp) -> list[Dif
         return []
 
 
+def _check_made(
+    operations: Operations, operation: SemanticIndexOp, before: IndexSpec | None = None
+) -> bool:
+    """Refuse an index that cannot be, where that can be asked; whether its table is partitioned."""
+    if is_offline(operations):
+        return operation.partitioned
+    source = existing_source(operations.get_bind(), operation.spec)
+    check_made(operations.get_bind(), operation.spec, source, before)
+    return operation.partitioned or source.partitioned
+
+
 def _check_source(operations: Operations, operation: SemanticIndexOp) -> bool:
     """Refuse what is no table, where that can be asked; whether it is partitioned."""
     if is_offline(operations):
         return operation.partitioned
-    source = find_source(operations.get_bind(), operation.spec.schema, operation.spec.table)
-    if source is None:
-        raise DeclarationError(
-            f"there is no table {operation.spec.schema}.{operation.spec.table}: create it in a "
-            "revision before this one"
-        )
+    source = existing_source(operations.get_bind(), operation.spec)
     return operation.partitioned or source.partitioned
 
 
