@@ -13,6 +13,7 @@ from embedsql import schema
 from embedsql.alembic.catalogue import Difference, NotComparableError, differences
 from embedsql.alembic.changes import SOURCE_FIELDS, needs_new_vectors, rebuilds_vector_index
 from embedsql.alembic.checks import check_name, check_proposed
+from embedsql.alembic.creation import CreateSemanticIndexOp, DropSemanticIndexOp
 from embedsql.alembic.declarations import Declared, declared_indexes
 from embedsql.alembic.found import (
     FoundIndex,
@@ -24,8 +25,6 @@ from embedsql.alembic.found import (
 from embedsql.alembic.literals import changed_fields
 from embedsql.alembic.operations import (
     ChangeSemanticIndexOp,
-    CreateSemanticIndexOp,
-    DropSemanticIndexOp,
     RebuildVectorIndexOp,
     RepairSemanticIndexOp,
     ResumeSemanticIndexOp,
@@ -159,9 +158,9 @@ def _changes(
 
 def _anew(before: IndexSpec, after: IndexSpec, was_partitioned: bool, partitioned: bool) -> _Placed:
     """The old index goes before the tables change, the new one comes after them."""
-    return [DropSemanticIndexOp(before, partitioned=was_partitioned)], [
-        CreateSemanticIndexOp(after, partitioned=partitioned)
-    ]
+    drop = DropSemanticIndexOp(before, partitioned=was_partitioned, keep_privileges=True)
+    create = CreateSemanticIndexOp(after, partitioned=partitioned, keep_privileges=True)
+    return [drop], [create]
 
 
 def _differences(bind: Connection, found: FoundIndex, partitioned: bool) -> list[Difference]:
