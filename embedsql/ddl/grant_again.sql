@@ -1,3 +1,5 @@
-ALTER TABLE {kept} RENAME TO embedsql_kept;
+-- Where another session dropped the index, nothing is kept.
+ALTER TABLE IF EXISTS {kept} RENAME TO embedsql_kept;
 
-SELECT embedsql.grant_again(ARRAY[{relations}], {search_function}, ARRAY[{policies}]);
+SELECT embedsql.grant_again(ARRAY[{relations}], {search_function}, ARRAY[{policies}])
+WHERE to_regclass('pg_temp.embedsql_kept') IS NOT NULL;

@@ -108,6 +108,7 @@ def allow_again_statements(spec: IndexSpec) -> list[str]:
         __name__,
         "body_allow_again.sql",
         kept=kept,
+        kept_text=sqlfile.literal(sqlfile.text(kept)),
         privileges=_all_privileges(Slots(spec)),
         held=held(sql.SQL("r.role")),
     )

@@ -2,6 +2,9 @@
 DECLARE
     granting text;
 BEGIN
+    IF pg_catalog.to_regclass({kept_text}) IS NULL THEN
+        RETURN;
+    END IF;
     FOR granting IN
         SELECT 'GRANT ' || p.word || coalesce(' (' || (
             SELECT string_agg(pg_catalog.quote_ident(c.name), ', ') FROM unnest(p.columns) AS c (name)

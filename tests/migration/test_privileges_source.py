@@ -14,11 +14,12 @@ from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 from sqlalchemy.orm import Session
 
 from embedsql.database import connect, engine
+from embedsql.doctor import diagnose
 from embedsql.grants import Purpose
 from tests.everyday import cases
 from tests.factories import drain
 from tests.migration.application import Application, article, declare, operations_in
-from tests.migration.test_operations import run_script
+from tests.migration.test_operations import DECLARED, run_script
 from tests.migration.test_privileges import grant, lacks
 from tests.migration.test_variants import HOSTILE
 
@@ -197,6 +198,20 @@ def test_a_lexical_lane_that_is_added_is_searched(
     assert change(first) == ["change_semantic_index"]
     application.upgrade()
     assert lacks(connection, role, "search") == []
+
+
+def test_a_drop_and_a_creation_of_two_sessions_are_made_all_the_same(
+    application: Application, connection: psycopg.Connection, role: str
+) -> None:
+    grant(connection, role, "search")
+    application.write(f"op.drop_semantic_index({DECLARED}, keep_privileges=True)")
+    application.write(f"op.create_semantic_index({DECLARED}, keep_privileges=True)")
+    application.upgrade("+1")
+    application.upgrade("+1")
+    found = diagnose(connection, "article_search")
+    assert [each.mend.count("GRANT") for each in found if repr(role) in each.finding] == [
+        len(lacks(connection, role, "search"))
+    ]
 
 
 def test_a_drop_for_good_keeps_nothing(
