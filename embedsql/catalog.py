@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import tuple_row
 
 from embedsql import sqlfile
@@ -48,6 +50,18 @@ FROM pg_catalog.pg_attribute
 WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped
 ORDER BY attnum
 """
+
+_HOLDER = sql.SQL("""
+SELECT 'a relation of schema ' || nspname FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE relname = {name} AND nspname = {schema}
+UNION ALL SELECT 'a function of schema ' || nspname FROM pg_catalog.pg_proc AS p
+JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+WHERE proname = {name} AND nspname = {schema} LIMIT 1
+""")
+
+# runs a statement without parameters, on whatever driver; its rows
+Ask = Callable[[str], Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -171,35 +185,31 @@ def check_vector_column(source: SourceTable, column: str, vector_type: str) -> N
         )
 
 
-def check_name_free(connection: psycopg.Connection, schema: str, name: str) -> None:
+def check_name_free(ask: Ask, schema: str, name: str) -> None:
     """Refuse an index name that a relation or a function of the schema has already.
 
     Raises:
         DeclarationError: With who has it.
     """
-    taken = connection.execute(
-        """SELECT 'a relation of schema ' || nspname FROM pg_catalog.pg_class AS c
-             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-             WHERE relname = %(name)s AND nspname = %(schema)s
-           UNION ALL SELECT 'a function of schema ' || nspname FROM pg_catalog.pg_proc AS p
-             JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
-             WHERE proname = %(name)s AND nspname = %(schema)s LIMIT 1""",
-        {"name": name, "schema": schema},
-    ).fetchone()
-    if taken is not None:
-        raise DeclarationError(
-            f"the name {name!r} is taken by {taken[0]}; choose another (--name), or drop that one"
-        )
+    holder = _HOLDER.format(name=sqlfile.literal(name), schema=sqlfile.literal(schema))
+    for (taken,) in ask(sqlfile.text(holder)):
+        raise name_taken(name, taken)
 
 
-def check_text_configuration(connection: psycopg.Connection, configuration: str) -> None:
+def name_taken(name: str, by: str) -> DeclarationError:
+    """The refusal of an index name that something else has."""
+    return DeclarationError(
+        f"the name {name!r} is taken by {by}; choose another (--name), or drop that one"
+    )
+
+
+def check_text_configuration(ask: Ask, configuration: str) -> None:
     """Refuse a text-search configuration that the server does not have.
 
     Raises:
         DeclarationError: With those it has.
     """
-    rows = connection.execute("SELECT cfgname FROM pg_catalog.pg_ts_config ORDER BY 1").fetchall()
-    names = [row[0] for row in rows]
+    names = [row[0] for row in ask("SELECT cfgname::text FROM pg_catalog.pg_ts_config ORDER BY 1")]
     if configuration not in names:
         raise DeclarationError(
             f"there is no text-search configuration {configuration!r}; there are: "
@@ -218,6 +228,11 @@ def _key(cursor: psycopg.Cursor[Any], table: str, oid: int) -> tuple[KeyColumn, 
             )
         key.append(KeyColumn(name, sql_type))
     return tuple(key)
+
+
+def asks(connection: psycopg.Connection) -> Ask:
+    """A connection's answers to plain statements."""
+    return lambda statement: connection.execute(statement.encode()).fetchall()
 
 
 def _find(connection: psycopg.Connection, table: str) -> tuple[Any, ...] | None:

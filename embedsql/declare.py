@@ -9,6 +9,7 @@ from psycopg import sql
 from embedsql import ddl
 from embedsql.catalog import (
     SourceTable,
+    asks,
     check_name_free,
     check_text_columns,
     check_text_configuration,
@@ -43,9 +44,9 @@ def check_declaration(connection: psycopg.Connection, spec: IndexSpec, source: S
             f"there is a semantic index {spec.name!r} already; choose another name (--name), or "
             f"drop that one: embedsql drop {spec.name}"
         )
-    check_name_free(connection, spec.schema, spec.name)
+    check_name_free(asks(connection), spec.schema, spec.name)
     if spec.lexical is not None:
-        check_text_configuration(connection, spec.lexical)
+        check_text_configuration(asks(connection), spec.lexical)
 
 
 def create_statements(

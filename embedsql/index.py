@@ -53,6 +53,9 @@ class SemanticIndex(Searchable):
             or after the switch of a model change. ``None``: the one that serves.
 
     The other fields are those of ``IndexSpec``.
+
+    Raises:
+        DeclarationError: The entity is neither a mapped class nor a ``Table``.
     """
 
     name: str

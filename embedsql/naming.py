@@ -69,6 +69,16 @@ class ObjectNames:
         """Function that reads the rows which wait to be embedded: their current text."""
         return bounded(self.index, "pending")
 
+    @property
+    def kept_roles(self) -> str:
+        """Temporary table: who can work or search, while the index is made anew."""
+        return bounded(self.index, "kept_roles")
+
+    @property
+    def kept_grants(self) -> str:
+        """Temporary table: what roles may do with its objects, while the index is made anew."""
+        return bounded(self.index, "kept_grants")
+
     def next(self, view: str) -> str:
         """Passing name of a view that is about to take the place of ``view``."""
         return bounded(view, f"next_{self.generation}")

@@ -54,16 +54,11 @@ def source_of(entity: Any) -> Source:
     Raises:
         DeclarationError: It is neither, or has no primary key.
     """
-    if isinstance(entity, Table):
-        table, key = entity, tuple(entity.primary_key.columns)
+    table = _table_of(entity)
+    if table is entity:
+        key = tuple(table.primary_key.columns)
     else:
-        mapper = inspect(entity, raiseerr=False)
-        if not isinstance(mapper, Mapper) or not isinstance(mapper.local_table, Table):
-            raise DeclarationError(
-                f"{entity!r} is neither a mapped class nor a Table: give the one whose rows "
-                "are searched"
-            )
-        table = mapper.local_table
+        mapper = inspect(entity)
         key = tuple(
             getattr(entity, mapper.get_property_by_column(column).key)
             for column in table.primary_key.columns
@@ -76,15 +71,12 @@ def source_of(entity: Any) -> Source:
 def declare_on(entity: Any, index: object) -> None:
     """Note a declaration in the metadata of its table, where autogenerate finds it.
 
-    Not in the table's own ``info``, which Alembic writes into revisions. An entity that is no
-    mapped class or ``Table`` is refused when the index is first used.
+    Not in the table's own ``info``, which Alembic writes into revisions.
+
+    Raises:
+        DeclarationError: The entity is neither a mapped class nor a ``Table``.
     """
-    table = entity
-    if not isinstance(entity, Table):
-        mapper = inspect(entity, raiseerr=False)
-        table = mapper.local_table if isinstance(mapper, Mapper) else None
-    if isinstance(table, Table):
-        table.metadata.info.setdefault(_INFO, []).append(index)
+    _table_of(entity).metadata.info.setdefault(_INFO, []).append(index)
 
 
 def declared_in(metadata: MetaData) -> Sequence[Any]:
@@ -119,6 +111,19 @@ def chunk_table(
         Column("terms", SPARSEVEC),
         Column("embedding", vector),
         *([Column("bits", BIT())] if vectors.has_codes else []),
+    )
+
+
+def _table_of(entity: Any) -> Table:
+    if isinstance(entity, Table):
+        return entity
+    mapper = inspect(entity, raiseerr=False)
+    if isinstance(mapper, Mapper) and isinstance(mapper.local_table, Table):
+        return mapper.local_table
+    later = ": map it first" if isinstance(entity, type) else ", itself and not its name"
+    raise DeclarationError(
+        f"{entity!r} is neither a mapped class nor a Table: give the one whose rows are searched"
+        f"{later}"
     )
 
 

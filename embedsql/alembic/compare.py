@@ -12,6 +12,8 @@ from sqlalchemy.engine import Connection
 from embedsql import schema
 from embedsql.alembic.catalogue import Difference, NotComparableError, differences
 from embedsql.alembic.changes import SOURCE_FIELDS, needs_new_vectors, rebuilds_vector_index
+from embedsql.alembic.checks import check_name, check_proposed
+from embedsql.alembic.creation import CreateSemanticIndexOp, DropSemanticIndexOp
 from embedsql.alembic.declarations import Declared, declared_indexes
 from embedsql.alembic.found import (
     FoundIndex,
@@ -23,8 +25,6 @@ from embedsql.alembic.found import (
 from embedsql.alembic.literals import changed_fields
 from embedsql.alembic.operations import (
     ChangeSemanticIndexOp,
-    CreateSemanticIndexOp,
-    DropSemanticIndexOp,
     RebuildVectorIndexOp,
     RepairSemanticIndexOp,
     ResumeSemanticIndexOp,
@@ -55,6 +55,7 @@ def compare_semantic_indexes(
 
     Raises:
         DeclarationError: A declaration cannot be.
+        ConfigurationError: Its model or dimensions cannot.
         SchemaVersionError: The database holds a newer schema of the kit.
     """
     bind = context.connection
@@ -104,6 +105,8 @@ def _compare(
     partitioned = declared.partitioned if source is None else source.partitioned
     if found is None:
         log.info("Detected added semantic index %r", name)
+        check_name(bind, spec, others)
+        check_proposed(bind, declared, source)
         return [], [CreateSemanticIndexOp(spec, partitioned=partitioned)]
     if spec in found.next:  # until the switch, what serves is to be as it was declared
         log.info("Semantic index %r is being made as declared, beside the one that serves", name)
@@ -111,6 +114,7 @@ def _compare(
     before = changed_fields(found.spec, spec)
     if before:
         log.info("Detected changed semantic index %r: %s", name, ", ".join(before))
+        check_proposed(bind, declared, source)
     alters_type = _alters_type(others, spec)
     new_vectors = needs_new_vectors(found.spec, spec)
     if before.keys() & SOURCE_FIELDS or (new_vectors and alters_type):
@@ -154,9 +158,9 @@ def _changes(
 
 def _anew(before: IndexSpec, after: IndexSpec, was_partitioned: bool, partitioned: bool) -> _Placed:
     """The old index goes before the tables change, the new one comes after them."""
-    return [DropSemanticIndexOp(before, partitioned=was_partitioned)], [
-        CreateSemanticIndexOp(after, partitioned=partitioned)
-    ]
+    drop = DropSemanticIndexOp(before, partitioned=was_partitioned, keep_privileges=True)
+    create = CreateSemanticIndexOp(after, partitioned=partitioned, keep_privileges=True)
+    return [drop], [create]
 
 
 def _differences(bind: Connection, found: FoundIndex, partitioned: bool) -> list[Difference]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from embedsql.catalog import check_is_table
+from embedsql.alembic.running import execute
+from embedsql.catalog import Ask, check_is_table
 from embedsql.search import SearchTuning
 from embedsql.spec import IndexSpec
 
@@ -18,6 +19,12 @@ SELECT c.oid, c.relkind::text, c.relkind = 'p'
     OR EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = c.oid) AS partitioned
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = :schema AND c.relname = :table
+""")
+
+_COLUMNS = text("""
+SELECT attname::text, pg_catalog.format_type(atttypid, NULL) AS type
+FROM pg_catalog.pg_attribute WHERE attrelid = :oid AND attnum > 0 AND NOT attisdropped
+ORDER BY attnum
 """)
 
 _VALID = text("""
@@ -134,6 +141,17 @@ def find_source(bind: Connection, schema: str, table: str) -> FoundSource | None
         return None
     check_is_table(table, row.relkind)
     return FoundSource(row.oid, row.partitioned)
+
+
+def source_columns(bind: Connection, source: FoundSource) -> dict[str, str]:
+    """A table's columns, with their SQL types."""
+    rows = bind.execute(_COLUMNS, {"oid": source.oid})
+    return {row.attname: row.type for row in rows}
+
+
+def asks(bind: Connection) -> Ask:
+    """A connection's answers to plain statements."""
+    return lambda statement: execute(bind, statement).fetchall()
 
 
 def is_valid_index(bind: Connection, schema: str, name: str) -> bool | None:

@@ -23,6 +23,7 @@ from typing import Any
 from alembic.operations import MigrateOperation, Operations
 
 from embedsql import ddl
+from embedsql.alembic.checks import check_made, existing_source
 from embedsql.alembic.found import registered_spec, registered_tuning
 from embedsql.alembic.running import is_offline, run
 from embedsql.key import KeyColumn
@@ -135,11 +136,15 @@ def register_generations() -> None:
 
 
 def _make(operations: Operations, operation: ReembedSemanticIndexOp) -> None:
+    spec = operation.spec
+    if not is_offline(operations):
+        bind = operations.get_bind()
+        check_made(bind, spec, existing_source(bind, spec), before=spec)
     statements = ddl.next_generation_statements(
-        operation.spec,
+        spec,
         operation.names,
         partitioned=operation.partitioned,
-        like=ObjectNames(operation.spec.name, operation.before),
+        like=ObjectNames(spec.name, operation.before),
     )
     run(operations, statements)
 

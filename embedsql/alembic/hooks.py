@@ -10,14 +10,13 @@ from typing import Any
 from alembic.autogenerate import comparators, renderers
 from alembic.operations import Operations
 
-from embedsql.alembic import implementations, rendering
+from embedsql.alembic import implementations, making, rendering
 from embedsql.alembic.compare import OPTION, compare_semantic_indexes
+from embedsql.alembic.creation import CreateSemanticIndexOp, DropSemanticIndexOp
 from embedsql.alembic.generations import register_generations
 from embedsql.alembic.operations import (
     ChangeSemanticIndexOp,
-    CreateSemanticIndexOp,
     CreateVectorIndexOp,
-    DropSemanticIndexOp,
     DropVectorIndexOp,
     RebuildVectorIndexOp,
     RepairSemanticIndexOp,
@@ -28,8 +27,8 @@ from embedsql.alembic.schema_operations import InstallEmbedsqlOp, UninstallEmbed
 from embedsql.naming import SCHEMA
 
 _ON_AN_INDEX = (
-    (CreateSemanticIndexOp, "declared", implementations.create),
-    (DropSemanticIndexOp, "declared", implementations.drop),
+    (CreateSemanticIndexOp, "declared", making.create),
+    (DropSemanticIndexOp, "declared", making.drop),
     (ChangeSemanticIndexOp, "changed", implementations.change),
     (RepairSemanticIndexOp, "declared", implementations.repair),
     (SuspendSemanticIndexOp, "declared", implementations.suspend),

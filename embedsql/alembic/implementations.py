@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from functools import partial
 
@@ -13,13 +12,12 @@ from embedsql.alembic import vector_index
 from embedsql.alembic.catalogue import Difference, NotComparableError, differences
 from embedsql.alembic.changes import needs_new_vectors, rebuilds_vector_index, replacing
 from embedsql.alembic.found import (
-    find_source,
     generations,
     installed_version,
-    registered_generation,
     registered_tuning,
 )
 from embedsql.alembic.literals import changed_fields
+from embedsql.alembic.making import check_source, made_instead, names_of
 from embedsql.alembic.operations import (
     ChangeSemanticIndexOp,
     RebuildVectorIndexOp,
@@ -28,11 +26,9 @@ from embedsql.alembic.operations import (
 from embedsql.alembic.running import is_offline, run
 from embedsql.alembic.schema_operations import InstallEmbedsqlOp, UninstallEmbedsqlOp
 from embedsql.ddl.triggers import EVENTS, trigger_names
-from embedsql.errors import DeclarationError, IndexNotFoundError, SchemaVersionError
-from embedsql.grants import policy_statements
+from embedsql.errors import DeclarationError, SchemaVersionError
 from embedsql.naming import ObjectNames
 from embedsql.slots import Slots
-from embedsql.spec import IndexSpec
 
 _script = partial(sqlfile.script, __package__)
 
@@ -59,25 +55,14 @@ def uninstall(operations: Operations, operation: UninstallEmbedsqlOp) -> None:
     run(operations, sqlfile.split(script))
 
 
-def create(operations: Operations, operation: SemanticIndexOp) -> None:
-    """See ``op.create_semantic_index``."""
-    partitioned = _check_source(operations, operation)
-    run(operations, declare.create_statements(operation.spec, partitioned=partitioned))
-
-
-def drop(operations: Operations, operation: SemanticIndexOp) -> None:
-    """See ``op.drop_semantic_index``."""
-    run(operations, declare.drop_statements(operation.spec))
-
-
 def create_vector_index(operations: Operations, operation: SemanticIndexOp) -> None:
     """See ``op.create_vector_index``."""
-    vector_index.build(operations, operation.spec, _names(operations, operation.spec))
+    vector_index.build(operations, operation.spec, names_of(operations, operation.spec))
 
 
 def drop_vector_index(operations: Operations, operation: SemanticIndexOp) -> None:
     """See ``op.drop_vector_index``."""
-    vector_index.remove(operations, operation.spec, _names(operations, operation.spec))
+    vector_index.remove(operations, operation.spec, names_of(operations, operation.spec))
 
 
 def rebuild_vector_index(operations: Operations, operation: RebuildVectorIndexOp) -> None:
@@ -88,7 +73,7 @@ def rebuild_vector_index(operations: Operations, operation: RebuildVectorIndexOp
             f"a rebuilt index is not enough to change {', '.join(operation.before)} of "
             f"{after.name!r}: take op.change_semantic_index"
         )
-    names = _names(operations, after)
+    names = names_of(operations, after)
     meanwhile = _in_place(operations, operation, names)
     changed = changed_fields(before, after)
     vector_index.replace(operations, after, names, changed.keys(), meanwhile)
@@ -98,9 +83,9 @@ def change(operations: Operations, operation: ChangeSemanticIndexOp) -> None:
     """See ``op.change_semantic_index``."""
     before, after = operation.spec_before, operation.spec
     if needs_new_vectors(before, after):
-        run(operations, _made_instead(operations, operation))
+        run(operations, made_instead(operations, operation))
         return
-    names = _names(operations, after)
+    names = names_of(operations, after)
     statements = _in_place(operations, operation, names)
     if rebuilds_vector_index(before, after):
         changed = changed_fields(before, after)
@@ -122,7 +107,7 @@ def repair(operations: Operations, operation: SemanticIndexOp) -> None:
     find_unlogged = map(sqlfile.text, _script("find_unlogged.sql", name=name))
     run(operations, [*strays, *_made_anew(operations, operation), *find_unlogged])
     wrong = {each.name for each in found if each.kind == "index"}
-    names = _names(operations, spec)
+    names = names_of(operations, spec)
     others = wrong - {names.vector_index, names.term_index}
     vector_index.mend_others(operations, spec, names, others)
 
@@ -135,7 +120,7 @@ def suspend(operations: Operations, operation: SemanticIndexOp) -> None:
             f"{spec.name!r} has a generation besides the one that serves, whose triggers are in "
             f"the way: first embedsql reembed {spec.name} --finish, or --abort"
         )
-    slots = Slots(spec, _names(operations, spec))
+    slots = Slots(spec, names_of(operations, spec))
     statements = _script("suspend.sql", source=slots.source, **trigger_names(slots))
     run(operations, [sqlfile.text(statement) for statement in statements])
 
@@ -143,22 +128,6 @@ def suspend(operations: Operations, operation: SemanticIndexOp) -> None:
 def resume(operations: Operations, operation: SemanticIndexOp) -> None:
     """See ``op.resume_semantic_index``."""
     run(operations, _made_anew(operations, operation))
-
-
-def _made_instead(operations: Operations, operation: ChangeSemanticIndexOp) -> list[str]:
-    """Drop the index and make the new one; roles may do with it what they might before."""
-    before, after = operation.spec_before, operation.spec
-    partitioned = _check_source(operations, operation)
-    generation = None
-    if not is_offline(operations):
-        generation = registered_generation(operations.get_bind(), before.name)
-    return ddl.made_instead_statements(
-        declare.drop_statements(before),
-        declare.create_statements(after, partitioned=partitioned),
-        before=Slots(before, ObjectNames(before.name, generation or 1)),
-        after=Slots(after),
-        policies=policy_statements(after),
-    )
 
 
 def _in_place(
@@ -181,8 +150,8 @@ def _in_place(
 def _made_anew(operations: Operations, operation: SemanticIndexOp) -> list[str]:
     """Functions, triggers, views and small indexes, replacing those that are there."""
     spec = operation.spec
-    partitioned = _check_source(operations, operation)
-    slots = Slots(spec, _names(operations, spec))
+    partitioned = check_source(operations, operation)
+    slots = Slots(spec, names_of(operations, spec))
     due = ddl.trigger_events(spec, partitioned=partitioned)
     drops: list[str] = []
     for event in set(EVENTS) - set(due):
@@ -206,37 +175,12 @@ def _differences(operations: Operations, operation: SemanticIndexOp) -> list[Dif
     """What a live database has otherwise; nothing where that cannot be asked."""
     if is_offline(operations):
         return []
-    names = _names(operations, operation.spec)
-    partitioned = _check_source(operations, operation)
+    names = names_of(operations, operation.spec)
+    partitioned = check_source(operations, operation)
     try:
         return differences(operations.get_bind(), operation.spec, names, partitioned=partitioned)
     except NotComparableError:
         return []
-
-
-def _check_source(operations: Operations, operation: SemanticIndexOp) -> bool:
-    """Refuse what is no table, where that can be asked; whether it is partitioned."""
-    if is_offline(operations):
-        return operation.partitioned
-    source = find_source(operations.get_bind(), operation.spec.schema, operation.spec.table)
-    if source is None:
-        raise DeclarationError(
-            f"there is no table {operation.spec.schema}.{operation.spec.table}: create it in a "
-            "revision before this one"
-        )
-    return operation.partitioned or source.partitioned
-
-
-def _names(operations: Operations, spec: IndexSpec) -> ObjectNames:
-    """The names of the generation that serves; offline, of the first."""
-    if is_offline(operations):
-        return spec.names
-    generation = registered_generation(operations.get_bind(), spec.name)
-    if generation is None:
-        raise IndexNotFoundError(
-            f"there is no semantic index {spec.name!r}: op.create_semantic_index makes it"
-        )
-    return dataclasses.replace(spec.names, generation=generation)
 
 
 def _quoted(*names: str) -> str:

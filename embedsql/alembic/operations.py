@@ -68,26 +68,6 @@ class SemanticIndexOp(MigrateOperation):
         return (self.verb, self.spec.name, f"{self.spec.schema}.{self.spec.table}")
 
 
-class CreateSemanticIndexOp(SemanticIndexOp):
-    """Make a semantic index on an existing table; a worker embeds its rows."""
-
-    verb = "create_semantic_index"
-
-    def reverse(self) -> DropSemanticIndexOp:
-        """The drop."""
-        return DropSemanticIndexOp(self.spec, partitioned=self.partitioned)
-
-
-class DropSemanticIndexOp(SemanticIndexOp):
-    """Remove a semantic index and all it made; declared in full, so that it can be reversed."""
-
-    verb = "drop_semantic_index"
-
-    def reverse(self) -> CreateSemanticIndexOp:
-        """The creation."""
-        return CreateSemanticIndexOp(self.spec, partitioned=self.partitioned)
-
-
 class CreateVectorIndexOp(SemanticIndexOp):
     """Build the approximate index now, concurrently, rather than leave it to a worker."""
 

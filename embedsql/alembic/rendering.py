@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from embedsql.alembic.changes import needs_new_vectors
+from embedsql.alembic.creation import CreationOp
 from embedsql.alembic.literals import arguments_of, literal
 from embedsql.alembic.operations import (
     ChangeSemanticIndexOp,
@@ -34,6 +35,8 @@ def render_semantic_index(context: AutogenContext, operation: SemanticIndexOp) -
     arguments = arguments_of(spec)
     if operation.partitioned:
         arguments["partitioned"] = True
+    if isinstance(operation, CreationOp) and operation.keep_privileges:
+        arguments["keep_privileges"] = True
     comment = ""
     if isinstance(operation, ChangeSemanticIndexOp):
         if operation.before:

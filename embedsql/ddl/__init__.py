@@ -43,8 +43,9 @@ __all__ = [
     "drop_statements",
     "drop_trigger_statements",
     "drop_views_statements",
+    "grant_again_statements",
     "guard_statements",
-    "made_instead_statements",
+    "keep_grants_statements",
     "next_generation_statements",
     "require_ready_statement",
     "switch_statements",
@@ -101,25 +102,25 @@ def next_generation_statements(
     return _texts(statements + trigger_statements(slots, partitioned=partitioned))
 
 
-def made_instead_statements(
-    dropped: Sequence[str],
-    created: Sequence[str],
-    *,
-    before: Slots,
-    after: Slots,
-    policies: Sequence[str],
-) -> list[str]:
-    """The statements that drop an index and make another, with the same privileges on its objects.
+def keep_grants_statements(spec: IndexSpec, names: ObjectNames, instead: str) -> list[str]:
+    """The statements that keep what roles may do with an index that is about to be dropped.
 
     Args:
-        dropped: The statements that drop it.
-        created: Those that make the other.
-        before: The objects that go.
-        after: Those that come.
-        policies: What hides rows of these; run where rows of those were hidden.
+        spec: Its declaration.
+        names: Its objects.
+        instead: The name of the index that is made after it.
     """
-    kept, given = _texts(keep_grants(before)), _texts(grant_again(after, policies))
-    return [*kept, *dropped, *created, *given]
+    return _texts(keep_grants(Slots(spec, names), instead))
+
+
+def grant_again_statements(spec: IndexSpec, policies: Sequence[str]) -> list[str]:
+    """The statements that let roles do the same with the index that was made instead.
+
+    Args:
+        spec: Its declaration.
+        policies: What hides rows of it; run where rows of the other were hidden.
+    """
+    return _texts(grant_again(Slots(spec), policies))
 
 
 def switch_statements(spec: IndexSpec, names: ObjectNames, *, in_place: bool) -> list[str]:

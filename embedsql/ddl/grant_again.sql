@@ -1,1 +1,5 @@
-SELECT embedsql.grant_again(ARRAY[{relations}], {search_function}, ARRAY[{policies}]);
+-- Where another session dropped the index, nothing is kept.
+ALTER TABLE IF EXISTS {kept} RENAME TO embedsql_kept;
+
+SELECT embedsql.grant_again(ARRAY[{relations}], {search_function}, ARRAY[{policies}])
+WHERE to_regclass('pg_temp.embedsql_kept') IS NOT NULL;

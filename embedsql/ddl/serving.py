@@ -53,9 +53,11 @@ def copy_grants_statements(slots: Slots, like: ObjectNames) -> list[sql.Composed
     return _script("copy_grants.sql", **fill)
 
 
-def keep_grants(slots: Slots) -> list[sql.Composed]:
+def keep_grants(slots: Slots, instead: str) -> list[sql.Composed]:
     """Keep the privileges on an index's objects, which the same session is about to drop."""
-    return _script("keep_grants.sql", **_granted(slots))
+    kept = ObjectNames(instead).kept_grants
+    name = sqlfile.identifier(kept)
+    return _script("keep_grants.sql", kept=_temporary(kept), kept_name=name, **_granted(slots))
 
 
 def grant_again(slots: Slots, policies: Sequence[str]) -> list[sql.Composed]:
@@ -66,7 +68,8 @@ def grant_again(slots: Slots, policies: Sequence[str]) -> list[sql.Composed]:
         policies: What hides rows of them; run first, where rows of the old ones were hidden.
     """
     hiding = sqlfile.comma(map(sqlfile.literal, policies))
-    return _script("grant_again.sql", **_granted(slots), policies=hiding)
+    kept = _temporary(slots.names.kept_grants)
+    return _script("grant_again.sql", kept=kept, **_granted(slots), policies=hiding)
 
 
 def _granted(slots: Slots) -> dict[str, sql.Composable]:
@@ -106,6 +109,10 @@ def _passing_views(slots: Slots) -> dict[str, sql.Composable]:
         "serving_view_name": sqlfile.identifier(names.serving_view),
         "index_view_name": sqlfile.identifier(spec.name),
     }
+
+
+def _temporary(table: str) -> sql.Identifier:
+    return sqlfile.identifier("pg_temp", table)
 
 
 def _text(name: sql.Identifier) -> sql.Literal:

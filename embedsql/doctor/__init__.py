@@ -12,6 +12,7 @@ import psycopg
 from embedsql.doctor.access import examine_access
 from embedsql.doctor.finding import SEVERITIES, Finding, Limits, Severity, command
 from embedsql.doctor.queue import examine_queue
+from embedsql.doctor.roles import examine_roles
 from embedsql.doctor.server import examine_server
 from embedsql.doctor.source import examine_source
 from embedsql.doctor.tables import examine_tables
@@ -29,6 +30,7 @@ _FAMILIES: dict[str, _Examination] = {
     "the tables": examine_tables,
     "the work": examine_queue,
     "privileges": examine_access,
+    "other roles": examine_roles,
 }
 
 

@@ -11,7 +11,15 @@ from embedsql.embedders.sparse import SparseTerms, WithTerms
 from embedsql.errors import ConfigurationError, UnknownModelError
 from embedsql.spec import IndexSpec
 
-__all__ = ["Embedder", "EmbedderOptions", "Space", "check_vectors", "load_embedder", "options_of"]
+__all__ = [
+    "Embedder",
+    "EmbedderOptions",
+    "Space",
+    "check_model",
+    "check_vectors",
+    "load_embedder",
+    "options_of",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +89,17 @@ def load_embedder(model: str, options: EmbedderOptions | None = None) -> Embedde
         f"no embedder goes by {model!r}; a name is sentence-transformers/<model>, "
         "openai:<model> or hash:<dimensions>"
     )
+
+
+def check_model(model: str, dimensions: int) -> None:
+    """Refuse what is known to be wrong without loading a model's weights.
+
+    Raises:
+        UnknownModelError: No embedder goes by this name.
+        ConfigurationError: The dimensions do not fit the model.
+    """
+    if model.startswith("hash:") or not model.startswith(tuple(_LOADERS)):
+        load_embedder(model, EmbedderOptions(dimensions=dimensions))
 
 
 def _sentence_transformers(model: str, options: EmbedderOptions) -> Embedder:

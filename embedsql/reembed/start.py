@@ -8,6 +8,7 @@ import psycopg
 
 from embedsql import ddl, registry, sqlfile
 from embedsql.catalog import (
+    asks,
     check_name_free,
     check_text_columns,
     check_text_configuration,
@@ -119,9 +120,9 @@ def _check(
     source = describe_source(connection, sqlfile.text(sqlfile.identifier(spec.schema, spec.table)))
     check_text_columns(source, spec.text)
     if spec.lexical is not None:
-        check_text_configuration(connection, spec.lexical)
+        check_text_configuration(asks(connection), spec.lexical)
     names = ObjectNames(spec.name, generations.last + 1)
-    check_name_free(connection, spec.schema, names.next(spec.name))
+    check_name_free(asks(connection), spec.schema, names.next(spec.name))
     _check_column(spec, serving.spec)
     if (spec.vector_type, spec.vectors) != (serving.spec.vector_type, serving.spec.vectors):
         refuse_dependents(connection, spec)

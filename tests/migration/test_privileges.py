@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -39,25 +38,19 @@ def connection(application: Application) -> Iterator[psycopg.Connection]:
         yield opened
 
 
-@pytest.fixture
-def role(connection: psycopg.Connection) -> Iterator[str]:
-    """A role that may do nothing."""
-    name = f"role {uuid4().hex[:8]}"
-    connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(name)))
-    yield name
-    connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
-    connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
-
-
-def grant(connection: psycopg.Connection, role: str, purpose: Purpose) -> RegisteredIndex:
-    index = find_index(connection, "article_search")
+def grant(
+    connection: psycopg.Connection, role: str, purpose: Purpose, name: str = "article_search"
+) -> RegisteredIndex:
+    index = find_index(connection, name)
     for statement in grant_statements(index.spec, role, purpose, index.names):
         connection.execute(statement.encode())
     return index
 
 
-def lacks(connection: psycopg.Connection, role: str, purpose: Purpose) -> list[str]:
-    index = find_index(connection, "article_search")
+def lacks(
+    connection: psycopg.Connection, role: str, purpose: Purpose, name: str = "article_search"
+) -> list[str]:
+    index = find_index(connection, name)
     return missing_grants(connection, index.spec, purpose, index.names, role)
 
 

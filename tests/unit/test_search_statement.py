@@ -181,6 +181,18 @@ def test_what_cannot_be_searched_is_refused(entity: Any) -> None:
         search(SemanticIndex("wrong", entity, text=("body",)))
 
 
+@pytest.mark.parametrize(
+    ("entity", "advice"),
+    [("help_article", "not its name"), (str, "map it first"), (object(), "mapped class")],
+    ids=["a name", "a class that is not mapped", "any object"],
+)
+def test_what_autogenerate_could_not_see_is_refused_where_it_is_declared(
+    entity: Any, advice: str
+) -> None:
+    with pytest.raises(DeclarationError, match=advice):
+        SemanticIndex("wrong", entity, text="body")
+
+
 def test_a_declaration_becomes_the_spec_of_its_table() -> None:
     spec = SemanticIndex("p", page, text=("body",), model="hash:8").spec
 
