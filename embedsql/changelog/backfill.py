@@ -46,6 +46,7 @@ class Backfill:
             batch=slots.batch,
             batch_arrays=slots.arrays_of("b"),
             key_columns=slots.key_columns,
+            key_from_json=slots.key_from_json("key"),
         )
         self._place = sqlfile.statement(__package__, "backfill_place.sql")
         self._lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(slots.source)
