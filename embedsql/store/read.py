@@ -30,7 +30,8 @@ class SourceText(NamedTuple):
         place: Position of its key in the batch, from 0.
         seen: The row's xmin, which tells one version of it from another.
         input_hash: Of all text columns, whole, and the template, taken by the server.
-        unchanged: Whether the stored chunks were made of this very text; it is not sent then.
+        unchanged: Whether the stored chunks were made of this very text; it is not sent then. Never
+            where the source holds the vectors.
         chunks: Stored chunks; counts only where unchanged.
         text: What is cut into chunks, up to the declared number of characters; '' where blank or
             unchanged.
@@ -78,6 +79,8 @@ class Texts:
             key_match=slots.key_match("s", "c"),
             row=slots.row,
             row_of_claimed=slots.same_key("r", "c"),
+            # in the source it came or went with a row: another may bear the key now
+            vector_stays=sqlfile.raw("false" if index.spec.storage == "column" else "true"),
         )
         self._own = _reusable(index)
         self._beside = None

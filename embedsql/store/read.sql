@@ -11,6 +11,6 @@ FROM claimed AS c JOIN {source} AS s ON {key_match} LEFT JOIN {row} AS r ON {row
 CROSS JOIN LATERAL (
     -- Else the planner may hash every text of the whole source: since d speaks of c and of s, it
     -- is evaluated above their join; OFFSET 0 keeps it from being merged into what is around it.
-    SELECT d.input_hash, d.input_hash IS NOT DISTINCT FROM r.input_hash AS unchanged
+    SELECT d.input_hash, d.input_hash IS NOT DISTINCT FROM r.input_hash AND {vector_stays} AS unchanged
     FROM (SELECT {input_hash} AS input_hash WHERE c.place > 0 OFFSET 0) AS d
 ) AS h
