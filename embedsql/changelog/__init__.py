@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from embedsql.changelog.backfill import Backfill
 from embedsql.changelog.batch import BY_KEY, LEASE_SECONDS, Batch
-from embedsql.changelog.log import MOST_CRASHES, ChangeLog
+from embedsql.changelog.burial import MOST_CRASHES
+from embedsql.changelog.log import ChangeLog
 
 __all__ = ["BY_KEY", "LEASE_SECONDS", "MOST_CRASHES", "Backfill", "Batch", "ChangeLog"]

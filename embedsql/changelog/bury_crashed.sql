@@ -19,6 +19,6 @@ WITH dead AS (
 INSERT INTO embedsql.failure (index_id, key, version, attempts, dead, error_class, error)
 SELECT %(index_id)s, {key_json}, version, (SELECT crashes + 1 FROM dead), true, 'WorkerCrash',
        'the worker died or fell silent each time it held this row alone'
-FROM member
+FROM member AS k WHERE EXISTS (SELECT FROM {source} AS s WHERE {source_of_key})
 ON CONFLICT (index_id, key) DO UPDATE SET version = EXCLUDED.version, attempts = EXCLUDED.attempts,
     dead = true, next_attempt_at = NULL, error_class = EXCLUDED.error_class, error = EXCLUDED.error, since = now()

@@ -19,14 +19,13 @@ from psycopg import sql
 
 from embedsql import sqlfile
 from embedsql.changelog.batch import LEASE_SECONDS, Batch, claimers_lock
+from embedsql.changelog.burial import Burial
 from embedsql.errors import LeaseLostError
-from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
 FOLDED = 250_000  # log rows looked at for changes of one key, when that is worth while
 FOLD_SECONDS = 5.0  # at least, between two looks where nothing could be claimed
-MOST_CRASHES = 3  # of a worker that held one key alone, before that key is buried
 WIDEST_WINDOW = 16  # log rows looked at for each key wanted, where many keys are repeated
 
 _file = partial(sqlfile.statement, __package__)
@@ -54,10 +53,7 @@ class ChangeLog:
         self._claim_piece = _filled("claim_piece.sql", slots)
         self._expired = _filled("expired.sql", slots)
         self._split = _filled("split.sql", slots)
-        self._bury = _filled("bury_crashed.sql", slots)
-        self._clear = None
-        if index.spec.storage == "column":
-            self._clear = _filled("clear_crashed.sql", slots)
+        self._burial = Burial(index)
         self._renew = _filled("renew.sql", slots)
         self._fence = _filled("fence.sql", slots)
         self._release = _filled("release.sql", slots)
@@ -76,9 +72,25 @@ class ChangeLog:
 
         Reading it in the claiming statement could pair a change's sequence with the text before it.
         """
+        crashed, found = self._find(connection, size)
+        while crashed is not None:
+            self._burial.bury(connection, crashed)
+            crashed, found = self._find(connection, size)
+        if found is None:
+            return None
+        batch = Batch.of(found)
+        self._fit_window(batch, size)
+        return batch
+
+    def _find(
+        self, connection: psycopg.Connection, size: int
+    ) -> tuple[int | None, tuple[Any, ...] | None]:
+        """A batch whose key is to be buried first, or else one that was claimed, if any."""
         with connection.transaction():
             claimers_lock(connection, self._index_id)
-            self._recover(connection)
+            crashed = self._recover(connection)
+            if crashed is not None:
+                return crashed, None
             connection.execute(self._wake_due, {"index_id": self._index_id})
             values: dict[str, Any] = {"worker": self._worker, "lease": self._lease}
             found = connection.execute(self._claim_piece, values).fetchone()
@@ -86,11 +98,7 @@ class ChangeLog:
                 values |= {"size": size, "window": size * self._window, "hint": self._hint}
                 found = connection.execute(self._claim, values).fetchone()
                 self._fold_repeated(connection, found, values["window"])
-        if found is None:
-            return None
-        batch = Batch.of(found)
-        self._fit_window(batch, size)
-        return batch
+        return None, found
 
     def _fold_repeated(
         self, connection: psycopg.Connection, found: tuple[Any, ...] | None, window: int
@@ -168,19 +176,16 @@ class ChangeLog:
         elif len(batch.seqs) >= size * self._window:
             self._window = min(self._window * 2, WIDEST_WINDOW)
 
-    def _recover(self, connection: psycopg.Connection) -> None:
-        """Split the batch of one dead worker, or bury the key that keeps killing workers."""
+    def _recover(self, connection: psycopg.Connection) -> int | None:
+        """Split the batch of one dead worker, or say which holds a key that keeps killing them."""
         found = connection.execute(self._expired, {}).fetchone()
         if found is None:
-            return
+            return None
         batch_id, crashes, size = found
-        if size == 1 and crashes + 1 >= MOST_CRASHES:
-            values = {"batch_id": batch_id, "index_id": self._index_id}
-            if self._clear is not None:
-                connection.execute(self._clear, values)
-            connection.execute(self._bury, values)
-            return
+        if self._burial.is_due(crashes, size):
+            return int(batch_id)
         self._split_dead(connection, batch_id, crashes, size)
+        return None
 
     def _split_dead(
         self, connection: psycopg.Connection, batch_id: int, crashes: int, size: int
@@ -207,12 +212,4 @@ def _filled(name: str, slots: Slots) -> sql.Composed:
         aggregated_key=slots.aggregated_key,
         key_json=slots.key_json,
         key_from_json=slots.key_from_json("key"),
-        row=slots.row,
-        chunk=slots.chunk,
-        source=slots.source,
-        column=sqlfile.identifier(slots.spec.vector_column),
-        input_hash=Inputs(slots.spec).hash,
-        source_of_key=slots.key_match("s", "k"),
-        row_of_key=slots.same_key("r", "k"),
-        chunk_of_key=slots.same_key("c", "k"),
     )

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from embedsql import status
-from embedsql.changelog import Backfill
+from embedsql.changelog import MOST_CRASHES, Backfill, ChangeLog
 from embedsql.database import connect
 from embedsql.registered import RegisteredSearch
 from embedsql.registry import RegisteredIndex
@@ -34,6 +34,15 @@ WAITING = """
 SELECT FROM pg_locks JOIN pg_database AS d ON d.oid = database
 WHERE NOT granted AND datname = current_database()
 """
+
+
+def bury(connection: psycopg.Connection, index: RegisteredIndex) -> None:
+    """Claim till the rows that were inserted are dead letters."""
+    log = ChangeLog(index, "a", lease=-1.0)
+    for _ in range(MOST_CRASHES + 1):
+        log.claim(connection, 1)
+
+
 READERS: dict[str, Callable[[psycopg.Connection, RegisteredIndex], object]] = {
     "backfill": lambda connection, index: Backfill(index, "a").claim(connection, 9),
     "requeue": lambda connection, index: requeue_rows(connection, index, None),
@@ -41,6 +50,7 @@ READERS: dict[str, Callable[[psycopg.Connection, RegisteredIndex], object]] = {
     "status": lambda connection, index: status.index_status(connection),
     "view": lambda connection, index: connection.execute("SELECT * FROM article_search"),
     "search": search,
+    "burial": bury,
 }
 
 
