@@ -23,6 +23,8 @@ BY_INDEX = """set_config('enable_seqscan', 'off', true), set_config('jit', 'off'
 # a table for each batch, and to hash every text of it.
 BY_KEY = f"{BY_INDEX}, set_config('enable_hashjoin', 'off', true)"
 
+BRIEFLY = "set_config('lock_timeout', '500ms', true)"
+
 _ADVISORY_SPACE = 0x65_6D_62_73  # "embs"
 
 
@@ -56,9 +58,11 @@ def claimers_lock(connection: psycopg.Connection, index_id: int) -> None:
     """Until the transaction ends, the only claimer: two would see the same keys as free.
 
     Its commit does not wait for the disk: a claim that a crash of the server undoes is made again.
+    And it waits briefly for whoever truncated the source, and our tables with it, and is loading it
+    anew: other indexes have work, too.
     """
     connection.execute(
-        "SELECT pg_advisory_xact_lock(%s, %s), set_config('synchronous_commit', 'off', true), "
-        + BY_INDEX,
+        "SELECT set_config('lock_timeout', '2s', true), pg_advisory_xact_lock(%s, %s), "
+        f"set_config('synchronous_commit', 'off', true), {BRIEFLY}, {BY_INDEX}",
         [_ADVISORY_SPACE, index_id],
     )

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 
 from embedsql import sqlfile
-from embedsql.changelog.batch import LEASE_SECONDS, Batch, claimers_lock
+from embedsql.changelog.batch import BRIEFLY, LEASE_SECONDS, Batch, claimers_lock
 from embedsql.changelog.burial import Burial
 from embedsql.errors import LeaseLostError
 from embedsql.registry import RegisteredIndex
@@ -27,6 +27,8 @@ from embedsql.slots import Slots
 FOLDED = 250_000  # log rows looked at for changes of one key, when that is worth while
 FOLD_SECONDS = 5.0  # at least, between two looks where nothing could be claimed
 WIDEST_WINDOW = 16  # log rows looked at for each key wanted, where many keys are repeated
+
+_BRIEFLY = f"SELECT {BRIEFLY}"
 
 _file = partial(sqlfile.statement, __package__)
 
@@ -119,7 +121,9 @@ class ChangeLog:
         Only a starting point for the scan, to be refreshed every few seconds: a transaction that
         commits late can still add a lower sequence.
         """
-        row = connection.execute(self._first, {}).fetchone()
+        with connection.transaction():
+            connection.execute(_BRIEFLY)
+            row = connection.execute(self._first, {}).fetchone()
         self._hint = 0 if row is None or row[0] is None else row[0] - 1
 
     def renew(self, connection: psycopg.Connection, batch: Batch) -> bool:
@@ -131,14 +135,18 @@ class ChangeLog:
         return connection.execute(self._renew, self._own(batch)).rowcount == 1
 
     def release(self, connection: psycopg.Connection, batch: Batch) -> None:
-        """Give the keys back, unharmed; no attempt is charged."""
-        connection.execute(self._release, self._own(batch))
+        """Give the keys back, unharmed; no attempt is charged.
+
+        Raises:
+            psycopg.errors.LockNotAvailable: Somebody keeps the log locked.
+        """
+        self._give_back(connection, batch.batch_id, backfilled=0 in batch.versions)
 
     def release_strays(self, connection: psycopg.Connection, known: Collection[int]) -> None:
         """Give back what is claimed in this worker's name and not among the batches it knows."""
         values = {"worker": self._worker, "known": list(known)}
-        for (batch_id,) in connection.execute(self._strays, values).fetchall():
-            connection.execute(self._release, {"batch_id": batch_id, "worker": self._worker})
+        for batch_id, backfilled in connection.execute(self._strays, values).fetchall():
+            self._give_back(connection, batch_id, backfilled=backfilled)
 
     def fence(self, connection: psycopg.Connection, batch: Batch) -> None:
         """Give up the lease inside the caller's transaction, as the first thing of a write.
@@ -152,6 +160,7 @@ class ChangeLog:
     def split(self, connection: psycopg.Connection, batch: Batch) -> None:
         """Give the keys back in pieces, as after a crash: one of them is at fault."""
         with connection.transaction():
+            connection.execute(_BRIEFLY)
             found = connection.execute(self._crashes, self._own(batch)).fetchone()
             if found is not None:
                 self._split_dead(connection, batch.batch_id, found[0], len(batch))
@@ -193,6 +202,15 @@ class ChangeLog:
         # all in one, then pieces of the root of it, then one by one: three crashes find the row
         piece = math.ceil(math.sqrt(size)) if crashes == 0 else 1
         connection.execute(self._split, {"batch_id": batch_id, "size": piece})
+
+    def _give_back(
+        self, connection: psycopg.Connection, batch_id: int, *, backfilled: bool
+    ) -> None:
+        # the log knows of what was not backfilled, and is not touched: it may be locked
+        statement = self._release if backfilled else self._fence
+        with connection.transaction():
+            connection.execute(_BRIEFLY)
+            connection.execute(statement, {"batch_id": batch_id, "worker": self._worker})
 
     def _own(self, batch: Batch) -> dict[str, Any]:
         return {"batch_id": batch.batch_id, "worker": self._worker, "lease": self._lease}

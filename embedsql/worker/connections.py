@@ -6,9 +6,13 @@ import psycopg
 from pgvector.psycopg import register_vector
 
 from embedsql.database import connect, is_pooled
-from embedsql.errors import ExtensionError
+from embedsql.errors import ConnectionFailedError, ExtensionError
 from embedsql.installation import require_installed
 from embedsql.naming import CHANNEL
+
+# What another connection, later, does not come to. A standby, and a time-out of transactions, which
+# ends the connection, are among the server's "internal errors".
+LOST = (psycopg.OperationalError, psycopg.InternalError, ConnectionFailedError)
 
 
 def open_connection(conninfo: str) -> psycopg.Connection:

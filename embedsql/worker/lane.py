@@ -25,8 +25,10 @@ log = logging.getLogger(__name__)
 HINT_SECONDS = 5.0
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0
-# SQLSTATE classes of troubles that pass: rollback, resources, lock not available, intervention
-PASSING = frozenset({"40", "53", "55", "57"})
+LONGEST_LOCK_PAUSE = 5.0  # for whoever has a lock: what was waited for is seen soon
+# SQLSTATE classes of troubles that pass: a standby (25), rollback, resources, lock not available,
+# intervention
+PASSING = frozenset({"25", "40", "53", "55", "57"})
 
 
 class Lane:
@@ -66,17 +68,21 @@ class Lane:
 
     def claim(self, connection: psycopg.Connection, size: int) -> Batch | None:
         """The next batch of what changed."""
-        if time.monotonic() >= self._hint_due:
-            self.change_log.refresh_hint(connection)
-            self._hint_due = time.monotonic() + HINT_SECONDS
-        return self.change_log.claim(connection, size)
+        try:
+            if time.monotonic() >= self._hint_due:
+                self.change_log.refresh_hint(connection)
+                self._hint_due = time.monotonic() + HINT_SECONDS
+            return self.change_log.claim(connection, size)
+        except psycopg.Error as error:
+            self._wait_or_raise(connection, error)
+            return None
 
     def claim_backfill(self, connection: psycopg.Connection, size: int) -> Batch | None:
         """The next batch of what nobody logged."""
         try:
             return self._backfill.claim(connection, size)
-        except psycopg.errors.LockNotAvailable as error:
-            self._wait(error)
+        except psycopg.Error as error:
+            self._wait_or_raise(connection, error)
             return None
 
     def read(self, connection: psycopg.Connection, batch: Batch) -> PreparedBatch | None:
@@ -124,7 +130,7 @@ class Lane:
 
     def give_back(self, connection: psycopg.Connection, work: Work) -> None:
         """Leave a batch to whoever claims next; no row is charged for it."""
-        self.change_log.release(connection, work.batch)
+        self._release(connection, work.batch)
 
     def count(self, outcome: Outcome, work: Work, report: WorkerReport) -> None:
         """Add a batch that was written to the report, and log it."""
@@ -156,10 +162,10 @@ class Lane:
         if connection.closed:
             raise error
         if isinstance(error, psycopg.ProgrammingError):  # a column renamed, a privilege lost, …
-            self.change_log.release(connection, batch)
+            self._release(connection, batch)
             raise ConfigurationError(refusal(connection, self.index, error)) from error
-        if (error.sqlstate or "")[:2] in PASSING:
-            self.change_log.release(connection, batch)
+        if _passes(error):
+            self._release(connection, batch)
             self._wait(error)
             return
         log.warning("a batch of %d rows was refused: %s", len(batch), said(error))
@@ -168,10 +174,23 @@ class Lane:
         else:
             self.change_log.split(connection, batch)
 
+    def _release(self, connection: psycopg.Connection, batch: Batch) -> None:
+        try:
+            self.change_log.release(connection, batch)
+        except psycopg.errors.LockNotAvailable as error:  # nothing else is to wait for it
+            log.warning("a batch is left to its lease: %s", said(error))
+
+    def _wait_or_raise(self, connection: psycopg.Connection, error: psycopg.Error) -> None:
+        if connection.closed or not _passes(error):
+            raise error
+        self._wait(error)
+
     def _wait(self, error: Exception) -> None:
         """Leave the index alone for a while, longer each time; no row is charged for it."""
-        seconds = self._pause * random.uniform(0.75, 1.25)
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        locked = isinstance(error, psycopg.errors.LockNotAvailable)
+        most = LONGEST_LOCK_PAUSE if locked else LONGEST_PAUSE
+        seconds = min(self._pause, most) * random.uniform(0.75, 1.25)
+        self._pause = min(self._pause * 2, most)
         self._not_before = time.monotonic() + seconds
         log.warning("%s waits %.1f s: %s", self.index.label, seconds, said(error))
 
@@ -207,6 +226,10 @@ def refusal(connection: psycopg.Connection, index: RegisteredIndex, error: psyco
         return "; ".join([words, *find_drift(connection, index)])
     missing = missing_grants(connection, index.spec, "worker", index.names)
     return f"{words}; missing: {' '.join(missing)}" if missing else words
+
+
+def _passes(error: psycopg.Error) -> bool:
+    return (error.sqlstate or "")[:2] in PASSING
 
 
 def said(error: Exception) -> str:

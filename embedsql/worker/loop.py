@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import random
 import socket
 import threading
 import time
@@ -22,16 +21,17 @@ import psycopg
 
 from embedsql import registry
 from embedsql.changelog import Batch
-from embedsql.errors import ConfigurationError, ConnectionFailedError
+from embedsql.errors import ConfigurationError
 from embedsql.registry import RegisteredIndex
 from embedsql.worker.answerer import Answerer
-from embedsql.worker.connections import open_connection, open_listening
+from embedsql.worker.connections import LOST, open_connection, open_listening
 from embedsql.worker.heartbeat import Heartbeat
 from embedsql.worker.index_builder import IndexBuilder
-from embedsql.worker.lane import FIRST_PAUSE, Lane, Work, refusal, said
+from embedsql.worker.lane import Lane, Work, refusal, said
 from embedsql.worker.lanes import Lanes
 from embedsql.worker.leases import LeaseKeeper
 from embedsql.worker.options import WorkerOptions
+from embedsql.worker.outage import Outage
 from embedsql.worker.report import WorkerReport
 from embedsql.worker.station import Station
 from embedsql.worker.waker import Waker
@@ -39,8 +39,6 @@ from embedsql.worker.writer import Writer
 
 log = logging.getLogger(__name__)
 
-RECONNECT_SECONDS = 60.0  # how long a drain tries before it gives up
-LONGEST_RECONNECT_PAUSE = 5.0  # a server that is back is not left waiting
 DRAIN_POLL_SECONDS = 0.2
 FIRST_POLL_SECONDS = 0.05  # after work: who commits just behind it may not have notified
 
@@ -117,35 +115,34 @@ class Worker:
         return Answerer(self._conninfo, api_key=options.api_key, threads=options.threads)
 
     def _work(self, connection: psycopg.Connection) -> None:
+        outage = Outage(self._stopping, bounded=self._options.drain)
         try:
             while not self._stopping.is_set():
                 try:
-                    if self._round(connection):
+                    busy = self._round(connection)
+                    outage.is_over()
+                    if busy:
                         self._interval = FIRST_POLL_SECONDS
                         continue
                     if self._finished(connection):
                         break
                     self._wait(connection)
-                except (psycopg.OperationalError, ConnectionFailedError) as error:
+                except LOST as error:
                     log.warning("the database went away: %s", said(error))
                     connection.close()
-                    connection = self._reconnect()
+                    connection = self._reconnect(outage, error)
         finally:
             connection.close()
 
-    def _reconnect(self) -> psycopg.Connection:
-        deadline = time.monotonic() + RECONNECT_SECONDS
-        pause = FIRST_PAUSE / 10
+    def _reconnect(self, outage: Outage, error: Exception) -> psycopg.Connection:
         while True:
+            outage.wait_out(error)
             try:
                 connection = open_listening(self._conninfo)
                 self._lanes.release_strays(connection, self._leases.batches)
                 return connection
-            except (ConnectionFailedError, psycopg.OperationalError):
-                late = self._options.drain and time.monotonic() > deadline
-                if late or self._stopping.wait(pause * random.uniform(0.5, 1.0)):
-                    raise
-                pause = min(pause * 2, LONGEST_RECONNECT_PAUSE)
+            except LOST as again:
+                error = again
 
     def _round(self, connection: psycopg.Connection) -> bool:
         """One batch of each index that has work and whose provider has room.
@@ -189,6 +186,8 @@ class Worker:
             batch = lane.claim(connection, size)
             if batch is not None:
                 return self._hand_over(connection, lane, batch, backfill=index.aside)
+            if not lane.ready():
+                return False
         if index.backfilling:
             if station.has_room(backfill=True):
                 batch = lane.claim_backfill(connection, size)

@@ -10,8 +10,9 @@ from collections.abc import Callable
 import psycopg
 import stamina
 
-from embedsql.errors import ConfigurationError, ConnectionFailedError
+from embedsql.errors import ConfigurationError
 from embedsql.registry import RegisteredIndex
+from embedsql.worker.connections import LOST
 from embedsql.worker.lane import Work, refusal
 from embedsql.worker.report import WorkerReport
 
@@ -99,14 +100,13 @@ class Writer:
                     self._woken()
 
     def _try(self, database: _Connection, work: Work, step: Job) -> None:
-        lost = (psycopg.OperationalError, ConnectionFailedError)
         try:
             for attempt in stamina.retry_context(
-                on=lost, attempts=None, timeout=self._patience, wait_initial=0.02, wait_max=2
+                on=LOST, attempts=None, timeout=self._patience, wait_initial=0.02, wait_max=2
             ):
                 with attempt:
                     database.use(work.lane.index, step)
-        except lost as error:
+        except LOST as error:
             log.warning("a batch is left to its lease: %s", error)
         except ConfigurationError as error:
             self.problems.put((work.lane.index, str(error)))
@@ -132,7 +132,7 @@ class _Connection:
             self._connection = self._open()
         try:
             step(self._connection)
-        except psycopg.OperationalError:
+        except LOST:
             self._connection.close()
             raise
         except psycopg.ProgrammingError as error:  # a privilege lost, even to give back

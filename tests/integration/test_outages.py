@@ -1,0 +1,131 @@
+"""What keeps a worker from a database, or from one table of it, for a while."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from embedsql.database import connect
+from embedsql.registry import RegisteredIndex
+from embedsql.worker import Worker, WorkerOptions
+from tests.factories import (
+    HandWorker,
+    add_index,
+    create_article_table,
+    drain,
+    stored_chunks,
+    verify_all,
+)
+
+HOLD_CLAIMS = f"SELECT pg_advisory_xact_lock({0x65_6D_62_73}, %s)"
+
+
+@contextlib.contextmanager
+def working(database: str) -> Iterator[threading.Thread]:
+    worker = Worker(database, WorkerOptions(poll_interval=0.1, queries=False))
+    running = threading.Thread(target=worker.run)
+    running.start()
+    try:
+        yield running
+    finally:
+        worker.stop()
+        running.join()
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.01)
+
+
+def set_option(connection: psycopg.Connection, option: str, value: str) -> None:
+    """For whoever connects to the database from now on."""
+    connection.execute(
+        sql.SQL("ALTER DATABASE {} SET {} = {}").format(
+            sql.Identifier(connection.info.dbname), sql.Identifier(option), sql.Literal(value)
+        )
+    )
+
+
+@pytest.fixture
+def index(connection: psycopg.Connection) -> RegisteredIndex:
+    """One row, logged."""
+    create_article_table(connection)
+    made = add_index(connection, text=("body",))
+    connection.execute("INSERT INTO article (id, body) VALUES (1, 'old')")
+    return made
+
+
+def test_a_table_that_is_loaded_anew_in_one_transaction_keeps_no_other_index_waiting(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex
+) -> None:
+    connection.execute("CREATE TABLE note (id int PRIMARY KEY, body text)")
+    note = add_index(connection, "note", text=("body",))
+    drain(database)
+    with working(database), connect(database) as loader, loader.transaction():
+        loader.execute("TRUNCATE article")  # and all tables of its index
+        loader.execute("INSERT INTO article (id, body) VALUES (1, 'new')")
+        for key in range(3):
+            connection.execute("INSERT INTO note VALUES (%s, 'free')", [key])
+            until(lambda count=key + 1: len(stored_chunks(connection, note)) == count)  # type: ignore[misc]
+    drain(database)
+
+    assert stored_chunks(connection, index) == [(1, "new")]
+    assert verify_all(database).ok
+
+
+def test_what_was_logged_is_given_back_while_the_log_is_locked(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex
+) -> None:
+    worker = HandWorker(database, index)
+    batch = worker.claim()
+    with connection.transaction():
+        connection.execute("LOCK TABLE embedsql.article_search_log IN ACCESS EXCLUSIVE MODE")
+        worker.log.release(worker.connection, batch)
+    assert worker.claim().versions == batch.versions
+    worker.close()
+
+
+def test_a_worker_outlasts_a_time_in_which_the_database_is_read_only(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex
+) -> None:
+    set_option(connection, "default_transaction_read_only", "on")
+    refused = (
+        "SELECT FROM pg_stat_database WHERE datname = current_database() AND xact_rollback > %s"
+    )
+    with working(database) as running:
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        until(lambda: connection.execute(refused, [3]).rowcount == 1)
+        assert running.is_alive()
+        set_option(connection, "default_transaction_read_only", "off")
+        until(lambda: stored_chunks(connection, index) == [(1, "old")])
+
+
+@pytest.mark.parametrize("option", ["transaction_timeout", "statement_timeout", "lock_timeout"])
+def test_a_worker_outlasts_a_time_in_which_it_can_claim_nothing(
+    connection: psycopg.Connection,
+    database: str,
+    index: RegisteredIndex,
+    option: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if option == "transaction_timeout" and connection.info.server_version < 170000:
+        pytest.skip("transactions have no time-out before PostgreSQL 17")
+    set_option(connection, option, "200ms")
+    with working(database) as running:
+        with connect(database) as claimer, claimer.transaction():
+            claimer.execute(sql.SQL("SET LOCAL {} = 0").format(sql.Identifier(option)))
+            claimer.execute(HOLD_CLAIMS, [index.index_id])
+            until(lambda: "timeout" in caplog.text)
+            time.sleep(0.5)
+            assert running.is_alive()
+            # a connection is given up only where it is lost
+            assert ("went away" in caplog.text) == (option == "transaction_timeout")
+        until(lambda: stored_chunks(connection, index) == [(1, "old")])
