@@ -322,6 +322,7 @@ def test_a_bulk_insert_during_a_backfill_starts_another(
         found += len(batch)
 
     assert found == 2 + MANY + 9
+    assert len(take_log(connection, index)) == 10  # what was in hand when the second began
     log = ChangeLog(index, "other")
     connection.execute("DELETE FROM embedsql.article_search_batch")
     assert log.is_empty(connection)

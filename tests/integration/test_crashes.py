@@ -10,6 +10,7 @@ import pytest
 from embedsql.changelog import MOST_CRASHES, ChangeLog
 from embedsql.registry import RegisteredIndex
 from embedsql.requeue import requeue_rows
+from embedsql.verify import verify_index
 from tests.factories import HandWorker, add_index, create_article_table, drain, verify_all
 
 PAST = -1.0  # a lease that has run out as soon as it is given
@@ -73,6 +74,29 @@ def test_nothing_of_an_earlier_text_is_left_of_a_key_that_is_buried(
     verdict = verify_all(database)
     # what the third says did not change, but its vectors were asked for anew
     assert (verdict.stale, verdict.orphans, verdict.pending, verdict.dead) == (1, 0, 0, 2)
+
+
+def test_a_row_of_an_heir_in_the_same_place_keeps_its_vector(
+    connection: psycopg.Connection, database: str
+) -> None:
+    create_article_table(connection)
+    index = add_index(connection, text=("title",), storage="column", chunking=None)
+    connection.execute("CREATE TABLE heir () INHERITS (article)")
+    connection.execute("INSERT INTO heir (id, title) VALUES (11, '11')")
+    add(connection, 1)
+    verify_index(connection, index, repair=True)  # no trigger of ours is on the heir
+    drain(database)
+    connection.execute("UPDATE ONLY article SET title = 'fatal'")
+    connection.execute("VACUUM FULL article")
+    connection.execute("VACUUM FULL heir")
+    assert connection.execute("SELECT DISTINCT ctid FROM article").rowcount == 1
+    log = ChangeLog(index, "a", lease=PAST)
+
+    while log.claim(connection, 100):
+        pass
+
+    found = connection.execute("SELECT id FROM article WHERE embedding IS NOT NULL")
+    assert found.fetchall() == [(11,)]
 
 
 def test_only_the_key_that_kills_its_workers_is_buried(
