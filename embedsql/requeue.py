@@ -12,12 +12,7 @@ from embedsql import sqlfile
 from embedsql.registry import RegisteredIndex, find_generations, find_index
 from embedsql.slots import Slots
 
-# Hashes that no look-up finds; where the text does not become vectors, they still tell what those
-# that there are were made of.
-_MARK_ROW = (
-    r"UPDATE {} SET input_hash = '\x00'::bytea || input_hash WHERE ({}) IN ({}) "
-    "AND octet_length(input_hash) = 32"
-)
+# as in the rows, hashes that no look-up finds
 _MARK_CHUNK = (
     r"UPDATE {} SET content_hash = '\x00'::bytea || content_hash WHERE ({}) IN ({}) "
     "AND octet_length(content_hash) = 16"
@@ -43,12 +38,17 @@ def requeue_rows(connection: psycopg.Connection, index: RegisteredIndex, where: 
     with connection.transaction():
         # the source first, as a TRUNCATE of it does
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(slots.source), {})
-        # the stored hash no longer matches, and no equal text's vector is reused, of whichever
-        # generation: the model runs
-        connection.execute(
-            sql.SQL(_MARK_ROW).format(slots.row, slots.key_columns, chosen),
-            {},
+        logged = sqlfile.statement(
+            __package__,
+            "requeue.sql",
+            log=slots.log,
+            row=slots.row,
+            key_columns=slots.key_columns,
+            chosen=chosen,
+            row_of_key=slots.same_key("r", "k"),
         )
+        (count,) = connection.execute(logged, {}).fetchone() or (0,)
+        # nor is an equal text's vector reused, of whichever generation: the model runs
         for one in find_generations(connection, index.spec.name):
             if one.state != "dropping":
                 connection.execute(
@@ -57,9 +57,7 @@ def requeue_rows(connection: psycopg.Connection, index: RegisteredIndex, where: 
                     ),
                     {},
                 )
-        return connection.execute(
-            sql.SQL("INSERT INTO {} ({}) {}").format(slots.log, slots.key_columns, chosen), {}
-        ).rowcount
+    return int(count)
 
 
 def dead_letters(connection: psycopg.Connection, index: str | None) -> list[dict[str, Any]]:

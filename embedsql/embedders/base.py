@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -90,6 +90,20 @@ class Embedder(Protocol):
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """Embed questions. As ``embed_documents``, with the query prompt."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """An embedder that keeps what it made, lest it be paid for twice."""
+
+    def forget(self, texts: Sequence[str]) -> None:
+        """These documents are to be embedded again."""
+
+
+def forget(embedder: Embedder, texts: Sequence[str]) -> None:
+    """See to it that the model runs on these documents when they come next."""
+    if texts and isinstance(embedder, Remembering):
+        embedder.forget(texts)
 
 
 def check_vectors(vectors: Vectors, count: int, dimensions: int) -> Vectors:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embedsql.choices import LOCAL
-from embedsql.embedders.base import Embedder, Vectors
+from embedsql.embedders.base import Embedder, Vectors, forget
 from embedsql.embedders.fingerprint import fingerprint
 from embedsql.embedders.loading import load_local, set_threads, weights_of
 from embedsql.errors import BadVectorsError, UnknownModelError
@@ -114,6 +114,10 @@ class WithTerms:
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
         """See ``Embedder``."""
         return self._dense.embed_documents(texts)
+
+    def forget(self, texts: Sequence[str]) -> None:
+        """What the dense one keeps of these documents."""
+        forget(self._dense, texts)
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """See ``Embedder``."""

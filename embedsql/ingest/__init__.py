@@ -14,6 +14,7 @@ import psycopg
 from embedsql.changelog import Batch, ChangeLog
 from embedsql.chunking import Chunker
 from embedsql.embedders import Embedder, check_vectors
+from embedsql.embedders.base import forget
 from embedsql.embedders.sparse import terms_of
 from embedsql.errors import ConfigurationError, ProviderError, TextRejectedError
 from embedsql.ingest.prepared import PreparedBatch, Unwritten
@@ -63,7 +64,10 @@ class Ingest:
         """Read and chunk the rows' texts, and find vectors of equal chunks."""
         prepared = PreparedBatch(batch, [], {})
         self._unwritten.add(prepared)
-        prepared.rows = [self._chunked(source) for source in self._texts.read(connection, batch)]
+        sources = self._texts.read(connection, batch)
+        prepared.rows = [self._chunked(source) for source in sources]
+        again = {source.place for source in sources if source.anew}
+        prepared.anew = {one for row in prepared.rows if row.place in again for one in row.hashes}
         hashes = {one for row in prepared.rows for one in row.hashes}
         prepared.vectors = self._texts.reusable(connection, hashes)
         return prepared
@@ -86,10 +90,11 @@ class Ingest:
         """
         missing = prepared.missing()
         for other in prepared.beside:
-            shared = missing.keys() & other.vectors.keys()
+            shared = (missing.keys() & other.vectors.keys()) - prepared.anew
             prepared.vectors |= {one: other.vectors[one] for one in shared}
             missing = {one: text for one, text in missing.items() if one not in shared}
         prepared.beside = ()
+        forget(self._embedder, [missing[one] for one in prepared.anew & missing.keys()])
         known = len(prepared.vectors)
         prepared.reused = sum(len(row.hashes) for row in prepared.rows) - len(missing)
         errors: dict[bytes, Exception] = {}
@@ -137,7 +142,7 @@ class Ingest:
         self._vectors.write(connection, self.change_log, batch, [], {}, failures)
 
     def _chunked(self, source: SourceText) -> Row:
-        place, seen, input_hash, unchanged, count, text, heading, named, truncated = source
+        place, seen, input_hash, unchanged, _, count, text, heading, named, truncated = source
         if unchanged:
             return Row(place, seen, input_hash, None, (), count, truncated)
         if not text:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from weakref import WeakSet
 
@@ -20,6 +20,7 @@ class PreparedBatch:
         rows: Its rows that still exist.
         vectors: Stored vectors that serve again, by digest; the model's are added here.
         beside: Batches that were not written when this one was read, whose vectors it may share.
+        anew: Digests of chunks for which the model is to run whatever was made before.
         reused: Chunks that need no run of the model, since an equal one's vector serves.
         made: Distinct chunks that the model embedded.
     """
@@ -28,6 +29,7 @@ class PreparedBatch:
     rows: Sequence[Row]
     vectors: dict[bytes, Encoded]
     beside: Sequence[PreparedBatch] = ()
+    anew: Set[bytes] = frozenset()
     reused: int = 0
     made: int = 0
 

@@ -32,6 +32,7 @@ class SourceText(NamedTuple):
         input_hash: Of all text columns, whole, and the template, taken by the server.
         unchanged: Whether the stored chunks were made of this very text; it is not sent then. Never
             where the source holds the vectors.
+        anew: Whether somebody asked to have it embedded again.
         chunks: Stored chunks; counts only where unchanged.
         text: What is cut into chunks, up to the declared number of characters; '' where blank or
             unchanged.
@@ -46,6 +47,7 @@ class SourceText(NamedTuple):
     seen: bytes
     input_hash: bytes
     unchanged: bool
+    anew: bool
     chunks: int
     text: str
     heading: str
@@ -125,13 +127,16 @@ class Texts:
         }
 
     def _source_text(self, row: tuple[Any, ...]) -> SourceText:
-        place, seen, input_hash, unchanged, chunks, was_truncated, text, context, too_long = row
+        place, seen, input_hash, unchanged, anew, chunks, was_truncated, text, context, too_long = (
+            row
+        )
         text, heading, named = around_text(text, context, self._named)
         return SourceText(
             place - 1,
             seen,
             input_hash,
             unchanged,
+            anew,
             chunks,
             text[: self._most],
             heading,

@@ -3,7 +3,9 @@
 WITH claimed AS MATERIALIZED (
     SELECT * FROM unnest({key_parameters}) WITH ORDINALITY AS k ({key_columns}, place)
 )
-SELECT c.place::int, s.xmin, h.input_hash, h.unchanged, coalesce(r.chunks, 0), coalesce(r.truncated, false),
+SELECT c.place::int, s.xmin, h.input_hash, h.unchanged,
+       coalesce(octet_length(r.input_hash) = 33, false), -- marked: to be embedded anew
+       coalesce(r.chunks, 0), coalesce(r.truncated, false),
        CASE WHEN h.unchanged THEN '' ELSE {text} END,
        CASE WHEN h.unchanged THEN '{{}}' ELSE {context} END,
        CASE WHEN h.unchanged THEN false ELSE {too_long} END

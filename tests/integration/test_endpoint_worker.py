@@ -12,8 +12,11 @@ import psycopg
 import pytest
 
 from embedsql.embedders.hashing import HashEmbedder
+from embedsql.requeue import requeue_rows
+from embedsql.worker import Worker, WorkerOptions
+from tests.answering import eventually
 from tests.factories import add_index, create_article_table, drain, verify_all
-from tests.unit.embedding_server import Answer, Provider, items, serving
+from tests.unit.embedding_server import Answer, Provider, items, serving, vector_of
 
 ROWS = 300
 BATCH = 64
@@ -125,3 +128,30 @@ def test_a_provider_that_refuses_a_few_texts_keeps_only_those_from_the_index(
         (150, "TextRejectedError", True),
     ]
     assert len(provider.payloads) < 60
+
+
+def test_requeued_texts_are_sent_again_by_a_worker_that_has_just_embedded_them(
+    connection: psycopg.Connection, database: str, provider: Provider
+) -> None:
+    create_article_table(connection)
+    index = add_index(
+        connection,
+        model="openai:small",
+        base_url=provider.url,
+        dimensions=len(vector_of("")),
+        text=("title",),
+    )
+    connection.execute("INSERT INTO article (title) VALUES ('asked for anew')")
+    worker = Worker(database, WorkerOptions(poll_interval=0.05, queries=False))
+    running = threading.Thread(target=worker.run)
+    running.start()
+    try:
+        eventually(lambda: worker.report.saved == 1)
+        requeue_rows(connection, index, None)
+        eventually(lambda: worker.report.saved == 2)
+    finally:
+        worker.stop()
+        running.join()
+
+    assert provider.inputs().count(["asked for anew"]) == 2
+    assert verify_all(database).ok

@@ -105,6 +105,24 @@ def test_requeued_rows_are_embedded_again(
     assert verify_all(database).ok
 
 
+def test_what_was_embedded_before_rows_were_requeued_comes_too_late(
+    connection: psycopg.Connection, database: str, start: Start
+) -> None:
+    index, worker = start()
+    write(connection, "a")
+    worker.work()
+    connection.execute("UPDATE article SET title = 'b'")
+    unwritten = worker.embed()
+    requeue_rows(connection, index, None)
+    worker.embedder.texts.clear()
+    worker.write(unwritten)
+
+    worker.work()
+
+    assert worker.embedder.texts == ["b"]
+    assert verify_all(database).ok
+
+
 def test_a_text_that_shrinks_loses_its_surplus_chunks_and_reuses_the_others(
     connection: psycopg.Connection, database: str, start: Start
 ) -> None:

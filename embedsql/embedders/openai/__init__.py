@@ -98,6 +98,10 @@ class OpenAIEmbedder:
         """Shape (n, dimensions), float32, unit length."""
         return self._embed(self.space.document_prompt, texts, self._call_seconds)
 
+    def forget(self, texts: Sequence[str]) -> None:
+        """These documents are to be sent again."""
+        self._dispatcher.forget([self._cut(self.space.document_prompt + text) for text in texts])
+
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """Shape (n, dimensions), float32, unit length."""
         return self._embed(self.space.query_prompt, texts, min(QUERY_SECONDS, self._call_seconds))

@@ -44,6 +44,11 @@ class Recent:
         for text in list(islice(self._vectors, max(len(self._vectors) - self._most, 0))):
             del self._vectors[text]
 
+    def forget(self, texts: Sequence[str]) -> None:
+        """These are to be made again."""
+        for text in texts:
+            self._vectors.pop(text, None)
+
 
 class Dispatcher:
     """Sends the texts of calls.
@@ -105,6 +110,10 @@ class Dispatcher:
         for text in texts:
             if text in self._at_fault:
                 raise self._at_fault.pop(text) if len(texts) == 1 else self._at_fault[text]
+
+    def forget(self, texts: Sequence[str]) -> None:
+        """Send these again, though their vectors may be kept; between two calls."""
+        self._recent.forget(texts)
 
     async def _send_all(self, texts: Sequence[str], found: dict[str, Vectors]) -> None:
         waiting = deque(self._size.requests(texts, self._concurrency))
