@@ -69,6 +69,8 @@ def connect(info: str, *, application_name: str = APPLICATION_NAME) -> psycopg.C
             "are made of; if they are all UTF-8, set PGCLIENTENCODING=UTF8, else move them to a "
             "database with an encoding"
         )
+    if connection.info.parameter_status("standard_conforming_strings") == "off":
+        connection.execute("SET standard_conforming_strings = on")  # as a pooler does, too
     if is_pooled(connection):
         connection.prepare_threshold = None  # what is prepared on one server is asked of another
     # whatever the database's default: after waiting for a lock, a claim must see what it waited for
