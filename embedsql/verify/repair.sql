@@ -1,7 +1,8 @@
 -- What is wrong and neither logged nor yet to be backfilled is logged; dead letters are left to `dead retry`. The stored hash
 -- is forgotten, else a worker would take a row that lost its chunks for unchanged.
 WITH wrong AS MATERIALIZED ({findings}), forgotten AS (
-    UPDATE {row} SET input_hash = '' WHERE ({key_columns}) IN (SELECT {key_columns} FROM wrong)
+    UPDATE {row} SET input_hash = ''
+    WHERE ({key_columns}) IN (SELECT {key_columns} FROM wrong) AND octet_length(input_hash) = 32 -- not marked already
 )
 INSERT INTO {log} ({key_columns})
 SELECT {key_columns} FROM wrong

@@ -76,6 +76,21 @@ def test_nothing_of_an_earlier_text_is_left_of_a_key_that_is_buried(
     assert (verdict.stale, verdict.orphans, verdict.pending, verdict.dead) == (1, 0, 0, 2)
 
 
+def test_a_repair_does_not_take_the_vector_of_a_key_that_was_asked_for_anew(
+    connection: psycopg.Connection, index: RegisteredIndex, database: str
+) -> None:
+    add(connection, 1)
+    drain(database)
+    requeue_rows(connection, index, None)
+    verify_index(connection, index, repair=True)
+    log = ChangeLog(index, "a", lease=PAST)
+
+    while log.claim(connection, 100):
+        pass
+
+    assert connection.execute("SELECT id FROM article_search").fetchall() == [(1,)]
+
+
 def test_a_row_of_an_heir_in_the_same_place_keeps_its_vector(
     connection: psycopg.Connection, database: str
 ) -> None:
