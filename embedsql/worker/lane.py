@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 HINT_SECONDS = 5.0
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0
-LONGEST_LOCK_PAUSE = 5.0  # for whoever has a lock: what was waited for is seen soon
+LONGEST_SHORT_PAUSE = 5.0  # where trying again costs nothing: what was waited for is seen soon
 # SQLSTATE classes of troubles that pass: a standby (25), rollback, resources, lock not available,
 # intervention
 PASSING = frozenset({"25", "40", "53", "55", "57"})
@@ -166,7 +166,8 @@ class Lane:
             raise ConfigurationError(refusal(connection, self.index, error)) from error
         if _passes(error):
             self._release(connection, batch)
-            self._wait(error)
+            locked = isinstance(error, psycopg.errors.LockNotAvailable)
+            self._wait(error, LONGEST_SHORT_PAUSE if locked else LONGEST_PAUSE)
             return
         log.warning("a batch of %d rows was refused: %s", len(batch), said(error))
         if len(batch) == 1:
@@ -183,12 +184,10 @@ class Lane:
     def _wait_or_raise(self, connection: psycopg.Connection, error: psycopg.Error) -> None:
         if connection.closed or not _passes(error):
             raise error
-        self._wait(error)
+        self._wait(error, LONGEST_SHORT_PAUSE)
 
-    def _wait(self, error: Exception) -> None:
+    def _wait(self, error: Exception, most: float) -> None:
         """Leave the index alone for a while, longer each time; no row is charged for it."""
-        locked = isinstance(error, psycopg.errors.LockNotAvailable)
-        most = LONGEST_LOCK_PAUSE if locked else LONGEST_PAUSE
         seconds = min(self._pause, most) * random.uniform(0.75, 1.25)
         self._pause = min(self._pause * 2, most)
         self._not_before = time.monotonic() + seconds

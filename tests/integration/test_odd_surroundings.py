@@ -10,7 +10,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 import embedsql
@@ -130,22 +129,6 @@ def latin(connection: psycopg.Connection) -> Iterator[str]:
     )
     yield make_conninfo(connection.info.dsn, dbname="latin")
     connection.execute("DROP DATABASE latin WITH (FORCE)")
-
-
-def test_a_database_in_which_backslashes_escape_is_worked_on(
-    connection: psycopg.Connection, database: str
-) -> None:
-    create_article_table(connection)
-    add_index(connection)
-    connection.execute("INSERT INTO article (title) VALUES ('a')")
-    connection.execute(
-        sql.SQL("ALTER DATABASE {} SET standard_conforming_strings = off").format(
-            sql.Identifier(connection.info.dbname)
-        )
-    )
-
-    assert drain(database).saved == 1
-    assert verify_all(database).ok
 
 
 def test_an_error_in_words_that_the_database_does_not_have_is_kept(latin: str) -> None:

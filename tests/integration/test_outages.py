@@ -129,3 +129,12 @@ def test_a_worker_outlasts_a_time_in_which_it_can_claim_nothing(
             # a connection is given up only where it is lost
             assert ("went away" in caplog.text) == (option == "transaction_timeout")
         until(lambda: stored_chunks(connection, index) == [(1, "old")])
+
+
+def test_a_database_in_which_backslashes_escape_is_worked_on(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex
+) -> None:
+    set_option(connection, "standard_conforming_strings", "off")
+
+    assert drain(database).saved == 1
+    assert verify_all(database).ok
