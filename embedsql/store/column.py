@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from embedsql.changelog import Batch
 from embedsql.slots import Slots
@@ -24,6 +25,9 @@ class VectorColumn:
 
     def __init__(self, slots: Slots) -> None:
         self._type = slots.spec.vectors.stored_as
+        self._lock_own = sql.SQL("LOCK TABLE {}, {}, {} IN ROW EXCLUSIVE MODE").format(
+            slots.log, slots.row, slots.chunk
+        )
         self._lock = filled("lock_source.sql", slots)
         self._save = filled("save_column.sql", slots)
         self._blank = filled("blank_column.sql", slots)
@@ -35,6 +39,8 @@ class VectorColumn:
         Returns:
             The places of the rows that are locked now.
         """
+        # first, since an application would wait for whoever waits for them and has its rows
+        connection.execute(self._lock_own, {})
         found = connection.execute(self._lock, keys_of(batch)).fetchall()
         return {place - 1 for (place,) in found}
 

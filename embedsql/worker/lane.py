@@ -161,7 +161,9 @@ class Lane:
         """The database refused the batch: is it the table, the moment, or one row?"""
         if connection.closed:
             raise error
-        if isinstance(error, psycopg.ProgrammingError):  # a column renamed, a privilege lost, …
+        # a column renamed, a privilege lost, …; what a trigger of the source raises is of one row
+        raised = isinstance(error, psycopg.errors.RaiseException)
+        if isinstance(error, psycopg.ProgrammingError) and not raised:
             self._release(connection, batch)
             raise ConfigurationError(refusal(connection, self.index, error)) from error
         if _passes(error):

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg
 import pytest
 
+from embedsql.changelog import MOST_CRASHES, ChangeLog
+from embedsql.database import connect
 from embedsql.embedders.hashing import HashEmbedder
-from tests.factories import add_index, create_article_table, drain, verify_all
+from embedsql.registry import RegisteredIndex
+from tests.factories import HandWorker, add_index, create_article_table, drain, verify_all
+
+REFUSE = """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.id = 1 THEN RAISE EXCEPTION 'this row is not to be touched'; END IF;
+    RETURN NEW;
+END $$"""
 
 REPLACED = {
     "deleted and inserted": [
@@ -20,14 +30,19 @@ REPLACED = {
 }
 
 
-@pytest.mark.parametrize("replaced", REPLACED.values(), ids=list(REPLACED))
-def test_a_row_that_takes_the_place_of_one_that_said_the_same_has_its_vector(
-    connection: psycopg.Connection, database: str, replaced: list[str]
-) -> None:
+@pytest.fixture
+def index(connection: psycopg.Connection, database: str) -> RegisteredIndex:
     create_article_table(connection)
-    add_index(connection, text=("body",), storage="column", chunking=None)
+    made = add_index(connection, text=("body",), storage="column", chunking=None)
     connection.execute("INSERT INTO article (id, body) VALUES (1, 'one'), (2, 'two')")
     drain(database)
+    return made
+
+
+@pytest.mark.parametrize("replaced", REPLACED.values(), ids=list(REPLACED))
+def test_a_row_that_takes_the_place_of_one_that_said_the_same_has_its_vector(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex, replaced: list[str]
+) -> None:
     with connection.transaction():
         for statement in replaced:
             connection.execute(statement.encode())
@@ -39,4 +54,62 @@ def test_a_row_that_takes_the_place_of_one_that_said_the_same_has_its_vector(
         "SELECT embedding <-> %s::vector < 0.001 FROM article WHERE id = 1", [str(vector.tolist())]
     )
     assert found.fetchall() == [(True,)]
+    assert verify_all(database).ok
+
+
+def guard(connection: psycopg.Connection) -> None:
+    """Let the application refuse every change of the first row."""
+    connection.execute(REFUSE)
+    connection.execute(
+        "CREATE TRIGGER guard BEFORE UPDATE ON article FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+
+
+def test_a_row_that_a_trigger_of_the_source_guards_stops_no_other(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex
+) -> None:
+    connection.execute("UPDATE article SET body = body || ' more'")
+    guard(connection)
+    report = drain(database)
+
+    assert report.problems == {}
+    assert connection.execute("SELECT key FROM embedsql.dead_letter").fetchall() == [(1,)]
+    assert connection.execute("SELECT chunk FROM article_search WHERE id = 2").fetchall() == [
+        ("two more",)
+    ]
+
+
+def test_a_key_is_buried_whose_row_a_trigger_of_the_source_guards(
+    connection: psycopg.Connection, index: RegisteredIndex
+) -> None:
+    connection.execute("UPDATE article SET body = 'fatal' WHERE id = 1")
+    guard(connection)
+    log = ChangeLog(index, "a", lease=-1.0)
+    for _ in range(MOST_CRASHES + 1):
+        log.claim(connection, 1)
+
+    assert connection.execute("SELECT key FROM embedsql.dead_letter").fetchall() == [(1,)]
+    assert connection.execute("SELECT id FROM article_search").fetchall() == [(2,)]
+
+
+def test_an_application_does_not_wait_for_a_worker_that_waits(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex
+) -> None:
+    connection.execute("UPDATE article SET body = body || ' more'")
+    worker = HandWorker(database, index)
+    prepared = worker.embed()
+    waiting = "SELECT FROM pg_locks WHERE NOT granted AND pid = %s"
+    with connect(database) as other, ThreadPoolExecutor(1) as pool:
+        with other.transaction():
+            other.execute("LOCK TABLE embedsql.article_search_chunk_1 IN ACCESS EXCLUSIVE MODE")
+            written = pool.submit(worker.write, prepared)
+            pid = worker.connection.info.backend_pid
+            while not (written.done() or connection.execute(waiting, [pid]).rowcount):
+                pass
+            connection.execute("SET lock_timeout = '1s'")
+            connection.execute("UPDATE article SET tenant_id = 2")
+        written.result()
+    worker.close()
+    drain(database)
+
     assert verify_all(database).ok
