@@ -8,14 +8,29 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from embedsql.cli.options import DatabaseUrl, IndexName, Json, conninfo, console, print_json
+from embedsql.cli.options import (
+    DatabaseUrl,
+    IndexName,
+    Json,
+    conninfo,
+    console,
+    note,
+    print_json,
+)
 from embedsql.explain import Explanation, HitExplanation, RowExplanation
 from embedsql.registered import Found, RegisteredSearch
 from embedsql.rerank import Reranker, cross_encoder, endpoint
 from embedsql.search import Hit, Mode
 from embedsql.settings import Settings
 
-SearchMode = Annotated[Mode, typer.Option("--mode", help="Which lanes.")]
+SearchMode = Annotated[
+    Mode | None,
+    typer.Option(
+        "--mode",
+        help="Which lanes. Default: hybrid, or dense of an index without words.",
+        show_default=False,
+    ),
+]
 ENDPOINT = "endpoint:"
 
 
@@ -28,7 +43,7 @@ def search(
     index: IndexName,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What you look for.")],
     limit: Annotated[int, typer.Option("-k", "--limit", min=1, max=1000, help="Most rows.")] = 10,
-    mode: SearchMode = "hybrid",
+    mode: SearchMode = None,
     where: Annotated[
         list[str] | None,
         typer.Option(help="An SQL condition on the source's columns; may be given several times."),
@@ -81,12 +96,14 @@ def search(
             explained = searcher.explain(
                 query,
                 key=None if why_not is None else _key(why_not),
-                mode=mode,
+                mode=mode if found.words_only is None else "lexical",
                 limit=limit if reranker is None else max(limit, rerank_top),
                 where=where,
             )
+    if found.words_only is not None:
+        note(f"embedsql: searched for words only: {found.words_only}")
     if as_json:
-        document = {"index": index, "query": query, "mode": mode, **_document(found)}
+        document = {"index": index, "query": query, **_document(found)}
         print_json(document if explained is None else _with(document, explained, hits=explain))
         return
     if explained is not None and explained.row is not None:
@@ -129,8 +146,10 @@ def _key(given: str) -> Any:
 
 def _document(found: Found) -> dict[str, Any]:
     return {
+        "mode": found.mode,
         "strategy": found.strategy,
         "complete": found.complete,
+        "words_only": found.words_only,
         "reranked": found.reranked,
         "rerank_why_not": found.why_not,
         "hits": [_hit_document(key, hit) for key, hit in found.hits],
