@@ -110,7 +110,7 @@ def conditions(where: Where) -> Sequence[ColumnElement[bool]]:
     several = [where] if isinstance(where, roles.SQLRole | str) else where
     try:
         return [coercions.expect(roles.WhereHavingRole, one) for one in several]
-    except ArgumentError as error:
+    except (ArgumentError, TypeError) as error:
         raise QueryError(f"where takes SQL expressions, {where!r} is none: {error}") from error
 
 

@@ -155,7 +155,7 @@ class Statements(ABC):
         tuning: SearchTuning | None = None,
         **shaping: Unpack[ShapingOptions],
     ) -> Query:
-        shape, target = shaping_of(shaping), self._target
+        shape, passing, target = shaping_of(shaping), conditions(where), self._target
         # refused before a model is loaded
         Query(text=text, mode="dense" if text is None else "lexical", vector=[1.0], limit=limit)
         asked = embedded(
@@ -171,7 +171,7 @@ class Statements(ABC):
             space=asked.space,
             mode=asked.mode,
             limit=limit,
-            where=conditions(where),
+            where=passing,
             tuning=tuning or SearchTuning(),
             shaping=shape,
             joins=tuple(joins),
