@@ -6,7 +6,7 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from embedsql.cli.options import (
     DatabaseUrl,
@@ -16,6 +16,7 @@ from embedsql.cli.options import (
     console,
     note,
     print_json,
+    print_table,
 )
 from embedsql.explain import Explanation, HitExplanation, RowExplanation
 from embedsql.registered import Found, RegisteredSearch
@@ -186,10 +187,10 @@ def _with(document: dict[str, Any], explained: Explanation, *, hits: bool) -> di
 
 def _say_hits(found: Found, explained: Explanation | None) -> None:
     if found.why_not is not None:
-        console.print(f"not reranked: {found.why_not}", markup=False)
+        console.print(f"not reranked: {found.why_not}")
     reranked = ["rerank"] if found.reranked else []
     titles = ("#", "key", "score", *reranked, "dense", "cosine", "lexical", "snippet")
-    table = Table(*titles, box=None)
+    table = Table(*(Column(title, overflow="fold") for title in titles), box=None)
     for place, (key, hit) in enumerate(found.hits, 1):
         table.add_row(
             str(place),
@@ -201,7 +202,7 @@ def _say_hits(found: Found, explained: Explanation | None) -> None:
             _figure(hit.lexical_rank, 0),
             " ".join(hit.snippet.split())[:100],
         )
-    console.print(table)
+    print_table(table, fits=True)
     if explained is not None:
         _say_explained(explained)
 
@@ -213,9 +214,9 @@ def _say_explained(explained: Explanation) -> None:
             f"; two passages at random have similarity {explained.similarity_mean:.3f} "
             f"± {explained.similarity_deviation:.3f}"
         )
-    console.print(said, markup=False)
+    console.print(said)
     for hit in explained.hits:
-        console.print(f"{hit.place}. {hit.key}: {hit.says}", markup=False)
+        console.print(f"{hit.place}. {hit.key}: {hit.says}")
         if hit.terms:
             console.print(_terms_table(hit))
 
@@ -230,12 +231,12 @@ def _terms_table(hit: HitExplanation) -> Table:
 
 def _say_row(row: RowExplanation) -> None:
     place = f"in place {row.place}" if row.place is not None else "not among the candidates"
-    console.print(f"{row.key}: {'shown, ' if row.shown else 'not shown, '}{place}", markup=False)
+    console.print(f"{row.key}: {'shown, ' if row.shown else 'not shown, '}{place}")
     for name, lane in (("meaning", row.dense), ("words", row.lexical)):
         if lane is not None:
-            console.print(f"  by {name}: rank {lane.rank}, {lane.value:.3f}", markup=False)
+            console.print(f"  by {name}: rank {lane.rank}, {lane.value:.3f}")
     for reason in row.reasons:
-        console.print(f"  {reason.code}: {reason.says}", markup=False)
+        console.print(f"  {reason.code}: {reason.says}")
 
 
 def _figure(value: float | None, digits: int) -> str:

@@ -45,6 +45,24 @@ def provider(articles: Embedsql, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pr
         yield started
 
 
+def test_tables_cut_no_names_and_no_keys_whatever_they_are(
+    embedsql: Embedsql, connection: psycopg.Connection
+) -> None:
+    name = "an_index_[/of]_the_longest_name_that_a_table_may_have_in_a_data"
+    key = "/a/folder/[/within]/others/" + "a_very_long_name_of_a_file_" * 3 + ":smile:.txt"
+    connection.execute("CREATE TABLE file (path text PRIMARY KEY, body text)")
+    embedsql.run("add", "file", "--text", "body", "--name", name, "--model", "hash:64")
+    connection.execute("INSERT INTO file VALUES (%s, 'birch [/b] [0] and [bold]oak')", [key])
+
+    status = embedsql.run("status").stdout
+    found = embedsql.run("search", name, "birch", "--mode", "lexical", "--explain").stdout
+
+    assert name in status
+    assert " MB" in status
+    assert key in found
+    assert "birch [/b] [0] and [bold]oak" in found
+
+
 def test_an_index_without_words_is_searched_and_judged_by_meaning(
     articles: Embedsql, judged: tuple[str, ...]
 ) -> None:
