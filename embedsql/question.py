@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -12,6 +12,7 @@ from sqlalchemy.sql import ColumnElement, SQLColumnExpression, coercions, roles
 
 from embedsql.embedders.query_vectors import QueryVectors
 from embedsql.errors import EmbeddingError, QueryError
+from embedsql.outage import Outage
 from embedsql.search import Mode, SearchTuning, Shaping
 from embedsql.search.query import checked_text
 from embedsql.search.shaping import ShapingOptions
@@ -60,6 +61,7 @@ def embedded(
     *,
     vector: Any | None = None,
     terms: Any | None = None,
+    outage: Outage | None = None,
 ) -> Question:
     """A question, embedded unless its vector is given or no lane needs one.
 
@@ -71,31 +73,50 @@ def embedded(
             where the text cannot be embedded for now.
         vector: The question's vector.
         terms: The question as a sparse encoder has it.
+        outage: Of the model's provider, which is not waited for again and again.
 
     Raises:
         QueryError: The text or the mode cannot be.
         EmbeddingError: The text cannot be embedded, and a lane that was named needs it.
     """
-    lanes, space, why = mode or target.best_mode(in_words=text is not None), None, None
+    lanes = mode or target.best_mode(in_words=text is not None)
     if lanes not in get_args(Mode):
         raise QueryError(f"no such mode: {lanes!r}; take hybrid, dense or lexical")
     if lanes != "dense":
         target.require_lexical()
+    asked = Question(lanes, vector, terms)
     if text is None:
-        return Question(lanes, vector, terms)
+        return asked
     meant = meant_text(checked_text(text))
     if vector is None and lanes != "lexical":
+        words_do = mode is None and lanes == "hybrid"
+        asked = _with_vector(asked, query_vectors, meant, outage or Outage(), words_do=words_do)
+    if terms is None and asked.mode != "dense" and target.learned:
+        known = query_vectors()
+        asked = replace(asked, terms=known.terms_of(meant), space=known.space)
+    return asked
+
+
+def _with_vector(
+    asked: Question,
+    query_vectors: Callable[[], QueryVectors],
+    meant: str,
+    outage: Outage,
+    *,
+    words_do: bool,
+) -> Question:
+    """The question embedded, or for words only where they do and there is no vector for now."""
+    why = outage.why if words_do else None
+    if why is None:
         try:
             known = query_vectors()
-            vector, space = known.of(meant), known.space
+            return replace(asked, vector=known.of(meant), space=known.space)
         except EmbeddingError as error:
-            if mode is not None or lanes == "dense":
+            outage.note(error)
+            if not words_do:
                 raise
-            lanes, why = "lexical", str(error)
-    if terms is None and lanes != "dense" and target.learned:
-        known = query_vectors()
-        terms, space = known.terms_of(meant), known.space
-    return Question(lanes, vector, terms, space, why)
+            why = str(error)
+    return replace(asked, mode="lexical", words_only=why)
 
 
 def conditions(where: Where) -> Sequence[ColumnElement[bool]]:

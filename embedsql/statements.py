@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Unpack
 
 import numpy as np
@@ -13,6 +14,7 @@ from sqlalchemy import Select, and_, not_
 from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 
 from embedsql.embedders.query_vectors import QueryVectors
+from embedsql.outage import Outage
 from embedsql.question import SearchOptions, Where, conditions, embedded, shaping_of
 from embedsql.search import Mode, Query, SearchTuning, search_statement
 from embedsql.search.query import MOST_ROWS
@@ -37,6 +39,10 @@ class Statements(ABC):
     @property
     @abstractmethod
     def _query_vectors(self) -> QueryVectors: ...
+
+    @cached_property
+    def _outage(self) -> Outage:
+        return Outage()
 
     def search(
         self,
@@ -159,7 +165,13 @@ class Statements(ABC):
         # refused before a model is loaded
         Query(text=text, mode="dense" if text is None else "lexical", vector=[1.0], limit=limit)
         asked = embedded(
-            target, lambda: self._query_vectors, text, mode, vector=vector, terms=terms
+            target,
+            lambda: self._query_vectors,
+            text,
+            mode,
+            vector=vector,
+            terms=terms,
+            outage=self._outage,
         )
         if asked.words_only is not None:
             logger.warning("%s is searched for words only: %s", target.index, asked.words_only)

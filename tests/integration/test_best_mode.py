@@ -162,7 +162,28 @@ def test_meaning_that_is_asked_for_by_name_must_be_there(
         replace(index, lexical=None).search("birch")
 
 
-def test_meaning_is_back_when_the_provider_is(provider: Provider, session: Session) -> None:
+def test_who_can_do_with_words_does_not_wait_for_the_provider_again(
+    provider: Provider, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedsql.outage.PAUSE_SECONDS", 3600)
+    index = declared(provider)
+    index.search("birch")
+    asked = len(provider.payloads)
+    assert asked
+
+    for text in ("birch", "cedar"):
+        found = [article.body for article, _ in session.execute(index.search(text))]
+        assert found == [text]
+    assert len(provider.payloads) == asked
+    with pytest.raises(ProviderError):  # who cannot asks all the same
+        index.search("birch", mode="hybrid")
+    assert len(provider.payloads) > asked
+
+
+def test_meaning_is_back_when_the_provider_is(
+    provider: Provider, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedsql.outage.PAUSE_SECONDS", 0)
     index = declared(provider)
     index.search("birch")
     embedder = HashEmbedder("hash:64")
@@ -217,3 +238,5 @@ def test_a_text_that_the_model_refuses_is_searched_by_its_words(
     provider.to("birch", Answer({"error": "content policy"}, 400))
 
     assert [article.id for article, _ in session.execute(index.search("birch"))] == [2]
+    # which is the text's fault, not the provider's: others are embedded
+    assert len(session.execute(index.search("cedar")).all()) == 3
