@@ -72,7 +72,9 @@ BEGIN
     END IF;
     IF vector IS NULL AND problem IS NULL THEN
         problem := CASE WHEN taken
-            THEN format('a worker took it, and its model did not answer within %s ms: its log says why, or wait_ms => ... waits longer', wait_ms)
+            THEN format('a worker took it, and its model did not answer within %s ms: %s', wait_ms, coalesce(
+                (SELECT i.problem FROM embedsql.semantic_index AS i WHERE i.name = index_name AND i.state = 'serving'),
+                'its log says why, or wait_ms => ... waits longer'))
             ELSE format('no worker answered within %s ms; is one running (embedsql worker)?', wait_ms) END;
     END IF;
 END $$;

@@ -262,6 +262,9 @@ def test_a_model_that_takes_too_long_is_told_apart_from_no_worker(
             connection.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}".encode())
             assert ask(connection, "birch", wait_ms=50) == [(2, "lexical", False)]
         assert notices == [TAKEN + " 50 ms: its log says why, or wait_ms => ... waits longer"]
+        connection.execute("UPDATE embedsql.semantic_index SET problem = 'waiting for it: 503'")
+        assert ask(connection, "birch", wait_ms=50) == [(2, "lexical", False)]
+        assert notices[1] == TAKEN + " 50 ms: waiting for it: 503"
         with pytest.raises(ProviderError, match=r"a worker took the query.* within 0\.1 s"):
             embed_query(engine, "article_search", "birch", timeout=0.1)
         answered.set()
