@@ -21,10 +21,11 @@ from embedsql.cli.options import (
 )
 from embedsql.evaluate import read_judged_queries
 from embedsql.registered import RegisteredSearch
-from embedsql.registry import find_index, store_tuning
+from embedsql.registry import find_index
 from embedsql.search import SearchTuning
 from embedsql.settings import Settings
 from embedsql.sqlsearch import function_statements
+from embedsql.stored_tuning import store_tuning
 from embedsql.tune import Tuned, changed_fields, literal
 from embedsql.tune import tune as tune_index
 from embedsql.tune.lexical import EXACT

@@ -9,9 +9,10 @@ from embedsql.embedders import Embedder, load_embedder, options_of
 from embedsql.embedders.query_vectors import QueryVectors
 from embedsql.errors import IndexNotFoundError
 from embedsql.installation import require_installed
-from embedsql.registry import RegisteredIndex, find_generations, find_index, stored_tuning
+from embedsql.registry import RegisteredIndex, find_generations, find_index
 from embedsql.search import SearchTuning
 from embedsql.search.target import Target, registered_target
+from embedsql.stored_tuning import stored_tuning
 
 
 class SearchedGeneration:
