@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, LiteralString
 
 import psycopg
@@ -76,7 +78,7 @@ class UnreadableIndex:
 
 
 _SELECT: LiteralString = """
-SELECT index_id, name, declaration, space, generation, state, problem,
+SELECT index_id, name, declaration::text, space, generation, state, problem,
        backfill_since IS NOT NULL OR EXISTS (
            SELECT FROM embedsql.bulk_insert AS b WHERE b.index_id = i.index_id
        ) AS backfilling
@@ -222,11 +224,16 @@ def _select(
     return cursor.execute(_SELECT + condition, values).fetchall()
 
 
+@lru_cache(maxsize=256)  # a worker reads the registry before each batch
+def _spec(declaration: str) -> IndexSpec:
+    return IndexSpec.from_json(json.loads(declaration))
+
+
 def _load(row: dict[str, Any]) -> RegisteredIndex:
     values = dict(row)
     name = values.pop("name")
     try:
-        spec = IndexSpec.from_json(values.pop("declaration"))
+        spec = _spec(values.pop("declaration"))
     except DeclarationError as error:
         raise DeclarationError(f"index {name!r} cannot be used: {error}") from error
     return RegisteredIndex(spec=spec, **values)
