@@ -20,11 +20,12 @@ import numpy as np
 from benchmarks.collections import find_collections
 from benchmarks.long_documents import Judged, judged, put_together
 from benchmarks.report import write_report
+from embedsql.choices import Chunking
 from embedsql.chunking import Chunk, Chunker
 from embedsql.embedders import Embedder, load_embedder
 from embedsql.embedders.base import Vectors
 from embedsql.evaluate import DEPTH, evaluate
-from embedsql.spec import DEFAULT_MODEL, Chunking
+from embedsql.spec import DEFAULT_MODEL
 
 ROUND = 256  # texts that are embedded between two signs of life
 

@@ -26,10 +26,10 @@ from tokenizers import Tokenizer
 from benchmarks.report import write_report
 from benchmarks.stage import ROUNDS, interleaved, make_article, ratio, temporary_server
 from embedsql.changelog import ChangeLog
+from embedsql.choices import Chunking
 from embedsql.chunking import Chunker
 from embedsql.database import connect
 from embedsql.registry import find_index
-from embedsql.spec import Chunking
 from embedsql.store import Texts
 from examples.stdlib_docs import read_stdlib_docs
 

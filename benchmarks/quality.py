@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks.collections import Collection, find_collections
 from benchmarks.report import write_report
+from embedsql.choices import Chunking
 from embedsql.database import connect, conninfo
 from embedsql.embedded import EmbeddedServer
 from embedsql.embedders import load_embedder
@@ -23,7 +24,7 @@ from embedsql.evaluate import DEPTH, Evaluation, JudgedQuery, evaluate, read_jud
 from embedsql.installation import install
 from embedsql.registered import RegisteredSearch
 from embedsql.search import Mode
-from embedsql.spec import DEFAULT_MODEL, Chunking
+from embedsql.spec import DEFAULT_MODEL
 from embedsql.worker import Worker, WorkerOptions
 
 MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")

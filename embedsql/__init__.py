@@ -6,6 +6,7 @@ Declare a ``SemanticIndex`` beside a model, migrate, run ``embedsql worker``, se
 from __future__ import annotations
 
 from embedsql.across import search_across
+from embedsql.choices import Chunking
 from embedsql.errors import (
     BadVectorsError,
     ConfigurationError,
@@ -32,7 +33,7 @@ from embedsql.errors import (
 from embedsql.index import SemanticIndex
 from embedsql.key import KeyColumn
 from embedsql.search import Hit, SearchTuning, Shaping, recency
-from embedsql.spec import Chunking, IndexSpec
+from embedsql.spec import IndexSpec
 from embedsql.vectors import Hnsw, Ivfflat
 
 __all__ = [

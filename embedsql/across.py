@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,15 +11,17 @@ from sqlalchemy import Double, Integer, Select, Text, cast, column, func, litera
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.selectable import Select as PartSelect
 
-from embedsql.errors import QueryError
+from embedsql.errors import EmbeddingError, QueryError
 from embedsql.index import SemanticIndex
 from embedsql.search import Mode
 from embedsql.search.query import vector_text
 from embedsql.tables import source_of
 
+logger = logging.getLogger("embedsql.search")
+
 
 def search_across(
-    indexes: Sequence[SemanticIndex], text: str, *, limit: int = 10, mode: Mode = "hybrid"
+    indexes: Sequence[SemanticIndex], text: str, *, limit: int = 10, mode: Mode | None = None
 ) -> Select[Any]:
     """The best rows of several indexes in one ranking, by the functions that bear their names.
 
@@ -29,22 +32,47 @@ def search_across(
         text: What is asked; each index's model embeds it, each model once. The terms of a sparse
             encoder come from a running worker.
         limit: Most rows, of all indexes together.
-        mode: See ``SemanticIndex.search``.
+        mode: See ``SemanticIndex.search``; the same for all, so that scores compare: dense where
+            one of them has no words.
 
     Returns:
         A ``Select`` of ``(index_name, key, score, similarity, bm25, snippet)``; the key as JSON, a
         scalar or an object.
+
+    Raises:
+        EmbeddingError: The text cannot be embedded, and the mode that was named needs that.
     """
     if not indexes:
         raise QueryError("search_across needs an index")
-    found = union_all(*(_part(index, text, limit, mode) for index in indexes)).subquery("found")
+    lanes, vectors = _embedded(indexes, text, mode)
+    pairs = zip(indexes, vectors, strict=True)
+    parts = [_part(index, text, vector, limit, lanes) for index, vector in pairs]
+    found = union_all(*parts).subquery("found")
     order = [found.c.score.desc(), found.c.index_name, cast(found.c.key, Text)]
     return select(*found.c).order_by(*order).limit(limit)
 
 
-def _part(index: SemanticIndex, text: str, limit: int, mode: Mode) -> PartSelect[Any]:
+def _embedded(
+    indexes: Sequence[SemanticIndex], text: str, mode: Mode | None
+) -> tuple[Mode, Sequence[str | None]]:
+    """The lanes that can be searched, and the text as a vector for each index."""
+    has_words = all(index.lexical is not None for index in indexes)
+    lanes: Mode = mode or ("hybrid" if has_words else "dense")
+    if lanes != "lexical":
+        try:
+            return lanes, [vector_text(index.query_vector(text)) for index in indexes]
+        except EmbeddingError as error:
+            if mode is not None or lanes == "dense":
+                raise
+            names = ", ".join(index.name for index in indexes)
+            logger.warning("%s are searched for words only: %s", names, error)
+    return "lexical", [None] * len(indexes)
+
+
+def _part(
+    index: SemanticIndex, text: str, vector: str | None, limit: int, mode: Mode
+) -> PartSelect[Any]:
     source = source_of(index.entity)
-    vector = None if mode == "lexical" else vector_text(index.query_vector(text))
     function = getattr(getattr(func, source.table.schema or "public"), index.name)
     names = [key.name for key in source.table.primary_key.columns]
     rows = function(

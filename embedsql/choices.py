@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from embedsql.errors import DeclarationError
@@ -13,6 +14,36 @@ LOCAL = "sentence-transformers/"  # how models that run here are called
 Backend = Literal["torch", "openvino", "onnx"]
 Storage = Literal["table", "column"]
 LexicalIndex = Literal["gin", "hnsw"]
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """How a text is cut into chunks.
+
+    Attributes:
+        tokens: Most tokens in a chunk, its context included, counted by the model's own tokenizer.
+            ``None``: 192, or what the model reads if that is less.
+        overlap: Tokens that neighbouring chunks share. ``None``: a quarter of a chunk, at most 32.
+        markdown: Whether texts are Markdown: cut at its structure, each chunk with the path of
+            headings above it. ``None``: those that have a heading.
+    """
+
+    tokens: int | None = None
+    overlap: int | None = None
+    markdown: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.tokens is not None and self.tokens < 8:
+            raise DeclarationError(f"chunks of {self.tokens} tokens are too short; take 8 or more")
+        if self.overlap is None:
+            return
+        if self.overlap < 0:
+            raise DeclarationError(f"an overlap of {self.overlap} tokens makes no sense")
+        if self.tokens is not None and self.overlap * 2 > self.tokens:
+            raise DeclarationError(
+                f"an overlap of {self.overlap} tokens is more than half of a chunk of "
+                f"{self.tokens}; take at most {self.tokens // 2}"
+            )
 
 
 def check_choice(what: str, chosen: Any, choices: Sequence[Any]) -> None:

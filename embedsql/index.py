@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from embedsql.choices import Backend, LexicalIndex, Storage
+from embedsql.choices import Backend, Chunking, LexicalIndex, Storage
 from embedsql.embedders import Embedder, EmbedderOptions, load_embedder
 from embedsql.embedders.query_vectors import QueryVectors
 from embedsql.search.target import Target
 from embedsql.searchable import Searchable
-from embedsql.spec import DEFAULT_MODEL, Chunking, IndexSpec
+from embedsql.spec import DEFAULT_MODEL, IndexSpec
 from embedsql.tables import declare_on, source_of
 from embedsql.vectors import (
     Hnsw,

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 POST = text("SELECT embedsql.post_query(:index, :query)")
-AWAIT = text("SELECT vector, terms, problem FROM embedsql.await_query(:index, :query, :wait_ms)")
+AWAIT = text(
+    "SELECT vector, terms, problem, taken FROM embedsql.await_query(:index, :query, :wait_ms)"
+)
 LONGEST_WAIT_MS = 100  # in one statement: the next takes a new look, whatever the isolation level
 
 _OPTIONS = {"isolation_level": "AUTOCOMMIT"}
@@ -167,9 +169,14 @@ def _steps(index: str, query: str, timeout: float) -> Generator[_Step, Row[Any],
         if found.problem is not None:
             raise ProviderError(f"a worker could not embed the query: {found.problem}")
         if found.vector is None and left <= LONGEST_WAIT_MS:
+            why = (
+                f"a worker took the query, and its model did not answer within {timeout:g} s: its "
+                "log says why"
+                if found.taken
+                else f"no worker answered within {timeout:g} s: is one running (embedsql worker)?"
+            )
             raise ProviderError(
-                f"no worker answered within {timeout:g} s: is one running (embedsql worker)? "
-                'Search with mode="lexical" meanwhile, unless the index has a sparse encoder'
+                f'{why} Search with mode="lexical" meanwhile, unless the index has a sparse encoder'
             )
     return found
 

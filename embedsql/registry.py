@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
 
 from embedsql.database import storable
 from embedsql.errors import DeclarationError, IndexNotFoundError
@@ -77,7 +78,7 @@ class UnreadableIndex:
 
 
 _SELECT: LiteralString = """
-SELECT index_id, name, declaration, space, generation, state, problem,
+SELECT index_id, name, declaration::text, space, generation, state, problem,
        backfill_since IS NOT NULL OR EXISTS (
            SELECT FROM embedsql.bulk_insert AS b WHERE b.index_id = i.index_id
        ) AS backfilling
@@ -206,32 +207,6 @@ def set_problem(connection: psycopg.Connection, index_id: int, problem: str | No
     )
 
 
-def stored_tuning(
-    connection: psycopg.Connection, name: str, generation: int | None = None
-) -> dict[str, Any]:
-    """The query-time settings kept for an index: fields of ``SearchTuning``, no defaults.
-
-    Args:
-        connection: In autocommit mode.
-        name: The index.
-        generation: ``None``: of the one that serves.
-    """
-    row = connection.execute(
-        "SELECT tuning FROM embedsql.semantic_index WHERE name = %s "
-        "AND CASE WHEN %s::int IS NULL THEN state = 'serving' ELSE generation = %s END",
-        [name, generation, generation],
-    ).fetchone()
-    return {} if row is None else dict(row[0])
-
-
-def store_tuning(connection: psycopg.Connection, name: str, tuning: dict[str, Any]) -> None:
-    """Keep query-time settings for an index, in place of those that were kept."""
-    connection.execute(
-        "UPDATE embedsql.semantic_index SET tuning = %s WHERE name = %s AND state = 'serving'",
-        [Jsonb(tuning), name],
-    )
-
-
 def _load_kept(connection: psycopg.Connection) -> list[RegisteredIndex | UnreadableIndex]:
     loaded: list[RegisteredIndex | UnreadableIndex] = []
     for row in _select(connection, _KEPT, []):
@@ -249,11 +224,16 @@ def _select(
     return cursor.execute(_SELECT + condition, values).fetchall()
 
 
+@lru_cache(maxsize=256)  # a worker reads the registry before each batch
+def _spec(declaration: str) -> IndexSpec:
+    return IndexSpec.from_json(json.loads(declaration))
+
+
 def _load(row: dict[str, Any]) -> RegisteredIndex:
     values = dict(row)
     name = values.pop("name")
     try:
-        spec = IndexSpec.from_json(values.pop("declaration"))
+        spec = _spec(values.pop("declaration"))
     except DeclarationError as error:
         raise DeclarationError(f"index {name!r} cannot be used: {error}") from error
     return RegisteredIndex(spec=spec, **values)

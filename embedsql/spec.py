@@ -13,6 +13,7 @@ from typing import Any, get_args
 from embedsql.choices import (
     LOCAL,
     Backend,
+    Chunking,
     LexicalIndex,
     Storage,
     check_backend,
@@ -27,36 +28,6 @@ from embedsql.template import Template
 from embedsql.vectors import Hnsw, Ivfflat, Metric, Quantization, Stored, VectorForm, VectorIndex
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-
-
-@dataclass(frozen=True)
-class Chunking:
-    """How a text is cut into chunks.
-
-    Attributes:
-        tokens: Most tokens in a chunk, its context included, counted by the model's own tokenizer.
-            ``None``: 192, or what the model reads if that is less.
-        overlap: Tokens that neighbouring chunks share. ``None``: a quarter of a chunk, at most 32.
-        markdown: Whether texts are Markdown: cut at its structure, each chunk with the path of
-            headings above it. ``None``: those that have a heading.
-    """
-
-    tokens: int | None = None
-    overlap: int | None = None
-    markdown: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.tokens is not None and self.tokens < 8:
-            raise DeclarationError(f"chunks of {self.tokens} tokens are too short; take 8 or more")
-        if self.overlap is None:
-            return
-        if self.overlap < 0:
-            raise DeclarationError(f"an overlap of {self.overlap} tokens makes no sense")
-        if self.tokens is not None and self.overlap * 2 > self.tokens:
-            raise DeclarationError(
-                f"an overlap of {self.overlap} tokens is more than half of a chunk of "
-                f"{self.tokens}; take at most {self.tokens // 2}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,8 @@ class ChangeLog:
         self._hint = 0
         self._window = 1
         slots = Slots(index.spec, index.names)
+        self._may_claim = _filled("may_claim.sql", slots)
+        self._idle = False
         self._claim = _filled("claim.sql", slots)
         self._fold = _filled("fold.sql", slots)
         self._fold_due = 0.0
@@ -73,11 +75,15 @@ class ChangeLog:
         """Claim up to ``size`` keys; commits before returning, so that the text is read afterwards.
 
         Reading it in the claiming statement could pair a change's sequence with the text before it.
+        Where the last found nothing, as beside a backfill, one that cannot either takes no lock.
         """
+        if self._idle and not self._may_find(connection):
+            return None
         crashed, found = self._find(connection, size)
         while crashed is not None:
             self._burial.bury(connection, crashed)
             crashed, found = self._find(connection, size)
+        self._idle = found is None
         if found is None:
             return None
         batch = Batch.of(found)
@@ -101,6 +107,13 @@ class ChangeLog:
                 found = connection.execute(self._claim, values).fetchone()
                 self._fold_repeated(connection, found, values["window"])
         return None, found
+
+    def _may_find(self, connection: psycopg.Connection) -> bool:
+        values = {"index_id": self._index_id, "hint": self._hint}
+        with connection.transaction():
+            connection.execute(_BRIEFLY)
+            found = connection.execute(self._may_claim, values).fetchone()
+        return found is not None and bool(found[0])
 
     def _fold_repeated(
         self, connection: psycopg.Connection, found: tuple[Any, ...] | None, window: int

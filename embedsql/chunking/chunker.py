@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from tokenizers import Tokenizer
 
+from embedsql.choices import Chunking
 from embedsql.chunking.chunk import Chunk
 from embedsql.chunking.context import SHARE, ContextMaker
 from embedsql.chunking.cutter import Cutter
 from embedsql.chunking.tokens import TokenCounter
 from embedsql.errors import ConfigurationError
-from embedsql.spec import Chunking
 from embedsql.template import Template
 
 DEFAULT_TOKENS = 192  # measured: docs/architecture.md, Chunking

@@ -7,11 +7,11 @@ from enum import StrEnum
 
 import typer
 
+from embedsql.choices import Chunking
 from embedsql.cli.options import note
 from embedsql.embedders import EmbedderOptions, Space, load_embedder
 from embedsql.errors import DeclarationError, ProviderError
 from embedsql.settings import Settings
-from embedsql.spec import Chunking
 
 
 class Providers(StrEnum):

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import psycopg
 import typer
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
 from embedsql.database import connect
 from embedsql.installation import require_installed
@@ -27,8 +29,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and 
 PrintSql = Annotated[bool, typer.Option("--sql", help="Print the SQL instead of running it.")]
 IndexName = Annotated[str, typer.Argument(metavar="INDEX", help="A semantic index, by name.")]
 
+WIDEST = 100_000
+
 progress_console = Console(stderr=True)
-console = Console(highlight=False, soft_wrap=True)
+# names and texts are printed as they are, whatever brackets and colons they have
+console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def conninfo(database_url: str | None) -> str:
@@ -47,6 +52,19 @@ def print_json(document: Any) -> None:
     """One JSON document on stdout; what JSON has no word for (UUID, date, …) as a string."""
     json.dump(document, sys.stdout, ensure_ascii=False, default=str)
     sys.stdout.write("\n")
+
+
+def print_table(table: Table, *, fits: bool = False) -> None:
+    """A table as wide as what is in it: nothing is cut, and a terminal wraps its lines.
+
+    Args:
+        table: The table.
+        fits: Whether a terminal has it no wider than itself; its columns say what becomes of them.
+    """
+    if not (fits and console.is_terminal):
+        unbounded = console.options.update(max_width=WIDEST)
+        table.width = Measurement.get(console, unbounded, table).maximum
+    console.print(table)
 
 
 def note(message: str) -> None:

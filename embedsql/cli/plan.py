@@ -12,7 +12,15 @@ from rich.table import Table
 from embedsql.catalog import check_text_columns, describe_source
 from embedsql.choices import Backend, LexicalIndex, Storage
 from embedsql.cli.model_options import Providers, chunking_of, full_name
-from embedsql.cli.options import DatabaseUrl, Json, conninfo, console, note, print_json
+from embedsql.cli.options import (
+    DatabaseUrl,
+    Json,
+    conninfo,
+    console,
+    note,
+    print_json,
+    print_table,
+)
 from embedsql.database import connect
 from embedsql.embedders import Embedder, load_embedder, options_of
 from embedsql.errors import ProviderError
@@ -185,10 +193,10 @@ def _say(spec: IndexSpec, plan: Plan, as_json: bool) -> None:
     table = Table("", "quantization", "chunks", spec.index, "other", "total", "build in", box=None)
     for variant in plan.variants:
         table.add_row(*_cells(variant))
-    console.print(table)
+    print_table(table)
     for variant in plan.variants:
         if variant.impossible:
-            console.print(f"{variant.quantization}: {variant.impossible}", markup=False)
+            console.print(f"{variant.quantization}: {variant.impossible}")
 
 
 def _cells(variant: Variant) -> list[Any]:

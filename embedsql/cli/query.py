@@ -27,13 +27,14 @@ def evaluate_index(
     index: IndexName,
     queries: Annotated[Path, typer.Option(help='JSON lines {"id": …, "text": …}.')],
     qrels: Annotated[Path, typer.Option(help="query_id <tab> doc_id <tab> relevance.")],
-    mode: SearchMode = "hybrid",
+    mode: SearchMode = None,
     as_json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Judge an index on queries whose right answers are known."""
     judged = read_judged_queries(queries, qrels)
     with open_search(index, database_url) as searcher:
+        mode = mode or searcher.best_mode  # named: words alone would be judged as something else
 
         def ranking(text: str) -> Sequence[tuple[str, float]]:
             found = searcher.search(text, mode=mode, limit=DEPTH)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from embedsql.choices import Backend, LexicalIndex
+from embedsql.choices import Backend, Chunking, LexicalIndex
 from embedsql.cli.logs import configure_logging
 from embedsql.cli.model_options import model_space
 from embedsql.cli.options import DatabaseUrl, IndexName, Json, conninfo, note, print_json
@@ -17,7 +17,7 @@ from embedsql.errors import ModelChangeError
 from embedsql.evaluate import JudgedQuery, read_judged_queries
 from embedsql.reembed import Comparison, ModelChange
 from embedsql.settings import Settings
-from embedsql.spec import Chunking, IndexSpec
+from embedsql.spec import IndexSpec
 from embedsql.vectors import Quantization, Stored
 from embedsql.worker import WorkerOptions
 

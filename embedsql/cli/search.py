@@ -6,16 +6,32 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
-from embedsql.cli.options import DatabaseUrl, IndexName, Json, conninfo, console, print_json
+from embedsql.cli.options import (
+    DatabaseUrl,
+    IndexName,
+    Json,
+    conninfo,
+    console,
+    note,
+    print_json,
+    print_table,
+)
 from embedsql.explain import Explanation, HitExplanation, RowExplanation
 from embedsql.registered import Found, RegisteredSearch
 from embedsql.rerank import Reranker, cross_encoder, endpoint
 from embedsql.search import Hit, Mode
 from embedsql.settings import Settings
 
-SearchMode = Annotated[Mode, typer.Option("--mode", help="Which lanes.")]
+SearchMode = Annotated[
+    Mode | None,
+    typer.Option(
+        "--mode",
+        help="Which lanes. Default: hybrid, or dense of an index without words.",
+        show_default=False,
+    ),
+]
 ENDPOINT = "endpoint:"
 
 
@@ -28,7 +44,7 @@ def search(
     index: IndexName,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What you look for.")],
     limit: Annotated[int, typer.Option("-k", "--limit", min=1, max=1000, help="Most rows.")] = 10,
-    mode: SearchMode = "hybrid",
+    mode: SearchMode = None,
     where: Annotated[
         list[str] | None,
         typer.Option(help="An SQL condition on the source's columns; may be given several times."),
@@ -81,12 +97,14 @@ def search(
             explained = searcher.explain(
                 query,
                 key=None if why_not is None else _key(why_not),
-                mode=mode,
+                mode=mode if found.words_only is None else "lexical",
                 limit=limit if reranker is None else max(limit, rerank_top),
                 where=where,
             )
+    if found.words_only is not None:
+        note(f"embedsql: searched for words only: {found.words_only}")
     if as_json:
-        document = {"index": index, "query": query, "mode": mode, **_document(found)}
+        document = {"index": index, "query": query, **_document(found)}
         print_json(document if explained is None else _with(document, explained, hits=explain))
         return
     if explained is not None and explained.row is not None:
@@ -129,8 +147,10 @@ def _key(given: str) -> Any:
 
 def _document(found: Found) -> dict[str, Any]:
     return {
+        "mode": found.mode,
         "strategy": found.strategy,
         "complete": found.complete,
+        "words_only": found.words_only,
         "reranked": found.reranked,
         "rerank_why_not": found.why_not,
         "hits": [_hit_document(key, hit) for key, hit in found.hits],
@@ -167,10 +187,10 @@ def _with(document: dict[str, Any], explained: Explanation, *, hits: bool) -> di
 
 def _say_hits(found: Found, explained: Explanation | None) -> None:
     if found.why_not is not None:
-        console.print(f"not reranked: {found.why_not}", markup=False)
+        console.print(f"not reranked: {found.why_not}")
     reranked = ["rerank"] if found.reranked else []
     titles = ("#", "key", "score", *reranked, "dense", "cosine", "lexical", "snippet")
-    table = Table(*titles, box=None)
+    table = Table(*(Column(title, overflow="fold") for title in titles), box=None)
     for place, (key, hit) in enumerate(found.hits, 1):
         table.add_row(
             str(place),
@@ -182,7 +202,7 @@ def _say_hits(found: Found, explained: Explanation | None) -> None:
             _figure(hit.lexical_rank, 0),
             " ".join(hit.snippet.split())[:100],
         )
-    console.print(table)
+    print_table(table, fits=True)
     if explained is not None:
         _say_explained(explained)
 
@@ -194,9 +214,9 @@ def _say_explained(explained: Explanation) -> None:
             f"; two passages at random have similarity {explained.similarity_mean:.3f} "
             f"± {explained.similarity_deviation:.3f}"
         )
-    console.print(said, markup=False)
+    console.print(said)
     for hit in explained.hits:
-        console.print(f"{hit.place}. {hit.key}: {hit.says}", markup=False)
+        console.print(f"{hit.place}. {hit.key}: {hit.says}")
         if hit.terms:
             console.print(_terms_table(hit))
 
@@ -211,12 +231,12 @@ def _terms_table(hit: HitExplanation) -> Table:
 
 def _say_row(row: RowExplanation) -> None:
     place = f"in place {row.place}" if row.place is not None else "not among the candidates"
-    console.print(f"{row.key}: {'shown, ' if row.shown else 'not shown, '}{place}", markup=False)
+    console.print(f"{row.key}: {'shown, ' if row.shown else 'not shown, '}{place}")
     for name, lane in (("meaning", row.dense), ("words", row.lexical)):
         if lane is not None:
-            console.print(f"  by {name}: rank {lane.rank}, {lane.value:.3f}", markup=False)
+            console.print(f"  by {name}: rank {lane.rank}, {lane.value:.3f}")
     for reason in row.reasons:
-        console.print(f"  {reason.code}: {reason.says}", markup=False)
+        console.print(f"  {reason.code}: {reason.says}")
 
 
 def _figure(value: float | None, digits: int) -> str:

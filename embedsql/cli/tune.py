@@ -14,17 +14,18 @@ from embedsql.cli.options import (
     IndexName,
     Json,
     conninfo,
-    console,
     note,
     open_database,
     print_json,
+    print_table,
 )
 from embedsql.evaluate import read_judged_queries
 from embedsql.registered import RegisteredSearch
-from embedsql.registry import find_index, store_tuning
+from embedsql.registry import find_index
 from embedsql.search import SearchTuning
 from embedsql.settings import Settings
 from embedsql.sqlsearch import function_statements
+from embedsql.stored_tuning import store_tuning
 from embedsql.tune import Tuned, changed_fields, literal
 from embedsql.tune import tune as tune_index
 from embedsql.tune.lexical import EXACT
@@ -107,20 +108,20 @@ def _say(index: str, tuned: Tuned, target: float, saved: bool) -> None:
     for one in tuned.settings:
         shares = (f"{one.recall:.3f}", f"{one.p50:.1f} ms", f"{one.exact_share:.0%}")
         table.add_row(literal(one.tuning), *shares)
-    console.print(table)
+    print_table(table)
     if tuned.variants:
         table = Table("not built", "oversample", "recall@10", "index", "vector", box=None)
         for form in tuned.variants:
             sizes = (f"{form.index_bytes / 1e6:,.1f} MB", f"{form.stored_bytes:,} B")
             table.add_row(form.quantization, str(form.oversample), f"{form.recall:.3f}", *sizes)
-        console.print(table)
+        print_table(table)
     if tuned.lexical:
         table = Table("lexical lane", "recall@10", "p50", box=None)
         for lane in tuned.lexical:
             name = f"lexical_ef_search={lane.ef_search}"
             name += " (exact)" if lane.ef_search == EXACT else ""
             table.add_row(name, f"{lane.recall:.3f}", f"{lane.p50:.1f} ms")
-        console.print(table)
+        print_table(table)
     _say_fusion(tuned)
     if tuned.proposal is not None:
         kept = "kept for searches by name" if saved else f"keep it: embedsql tune {index} --save"

@@ -24,6 +24,7 @@ from embedsql.cli.options import (
     note,
     open_database,
     print_json,
+    print_table,
     progress_console,
 )
 from embedsql.cli.progress import drain_progress
@@ -131,19 +132,18 @@ def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
             f"{index.rate:.1f}",
             f"{index.bytes / 1e6:.1f} MB",
         )
-    console.print(table)
+    print_table(table)
     for index in found:
         if index.problem:
-            console.print(f"{index.index} is left alone: {index.problem}", markup=False)
+            console.print(f"{index.index} is left alone: {index.problem}")
     for change in changes:
         console.print(
             f"{change.index} generation {change.generation} is {change.state}: {change.rows} rows, "
             f"{change.chunks} chunks, {change.pending + change.leased} pending, {change.dead} dead",
-            markup=False,
         )
     for worker in workers:
         said = f"worker {worker.worker}, seen {worker.seen_seconds_ago:.0f} s ago: "
-        console.print(f"{said}{worker.saved} rows, {worker.failed} failed", markup=False)
+        console.print(f"{said}{worker.saved} rows, {worker.failed} failed")
 
 
 def verify(

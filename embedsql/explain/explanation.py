@@ -77,6 +77,7 @@ class HitExplanation:
         lexical: By words.
         boost: What ``boosts`` added.
         terms: The words that matched, what adds most first.
+        pending: Whether the row waits to be embedded and was found by the words that it has now.
         says: All of it in one sentence.
     """
 
@@ -87,6 +88,7 @@ class HitExplanation:
     lexical: Lane
     boost: float
     terms: Sequence[Term]
+    pending: bool
     says: str
 
 

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg import sql
 from sqlalchemy import Double, and_, cast, false, func, null, select
 
+from embedsql import sqlfile
 from embedsql.explain.explanation import HitExplanation, Lane, Term
 from embedsql.explain.statement import Key, Subject, keys_json, run, shown_key
+from embedsql.naming import ObjectNames
 from embedsql.search.bound import bound
 from embedsql.search.fusion import ranked_rows
 from embedsql.search.query import Query
@@ -30,6 +33,7 @@ class Candidate:
         dense: Of the dense lane.
         lexical: Of the lexical lane.
         strategy: How the dense lane was served.
+        pending: Whether it was found by the words that it has now, and waits to be embedded.
         asked: Whether it is the row that was asked for.
     """
 
@@ -40,6 +44,7 @@ class Candidate:
     dense: Lane
     lexical: Lane
     strategy: str | None
+    pending: bool
     asked: bool
 
 
@@ -66,6 +71,7 @@ def candidates_of(subject: Subject, query: Query, key: Key | None = None) -> Seq
             *(ranked.c[name] for name in ("score", "dense_rank", "similarity", "lexical_rank")),
             ranked.c.bm25,
             ranked.c.strategy,
+            ranked.c.fresh.is_not(None).label("pending"),
             *(share.label(f"share_{place}") for place, share in enumerate(shares)),
             placed.c.score.label("shown_score"),
             placed.c.place,
@@ -102,6 +108,7 @@ def _candidate(target: Target, query: Query, line: Any) -> Candidate:
         Lane(found["dense_rank"], found["similarity"], dense_share),
         Lane(found["lexical_rank"], found["bm25"], lexical_share),
         found["strategy"],
+        found["pending"],
         found["asked"],
     )
 
@@ -110,10 +117,17 @@ def _terms(subject: Subject, query: Query, shown: Sequence[Candidate]) -> list[l
     found: list[list[Term]] = [[] for _ in shown]
     if not shown or subject.target.learned:  # an encoder's terms are no words of the question
         return found
-    keys = keys_json(subject.spec, [one.key for one in shown])
-    for line in run(subject, "terms.sql", {"keys": keys, "words": query.text}):
-        idf, weight = float(line["idf"]), float(line["weight"])
-        found[line["place"] - 1].append(Term(line["term"], idf, weight, idf * weight))
+    stored = sqlfile.kit(subject.target.chunk.name)
+    pending = sql.SQL("{}()").format(sqlfile.kit(ObjectNames(subject.spec.name).pending))
+    for passages, wait in ((stored, False), (pending, True)):
+        places = [place for place, one in enumerate(shown) if one.pending == wait]
+        if not places:
+            continue
+        keys = keys_json(subject.spec, [shown[place].key for place in places])
+        asked = {"keys": keys, "words": query.text}
+        for line in run(subject, "terms.sql", asked, passages=passages):
+            idf, weight = float(line["idf"]), float(line["weight"])
+            found[places[line["place"] - 1]].append(Term(line["term"], idf, weight, idf * weight))
     return found
 
 
@@ -134,6 +148,7 @@ def _explained(spec: IndexSpec, one: Candidate, terms: Sequence[Term]) -> HitExp
         if spec.sparse_model is not None:
             words, scored = spec.sparse_model, f"score {one.lexical.value:.2f}"
         found = f"rank {one.lexical.rank}" if one.lexical.rank else "not among the best"
+        found += ", of its text as it waits to be embedded" if one.pending else ""
         parts.append(f"{one.lexical.share:.3f} by words ({scored}, {found}: {words})")
     if boost:
         parts.append(f"{boost:.3f} by boosts")
@@ -146,5 +161,6 @@ def _explained(spec: IndexSpec, one: Candidate, terms: Sequence[Term]) -> HitExp
         one.lexical,
         boost,
         terms,
+        one.pending,
         says,
     )

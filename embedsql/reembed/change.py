@@ -98,12 +98,12 @@ class ModelChange:
         following = self.generations.require_next()
         filling.fill(self._connection, following, self._hands, self._looked)
 
-    def compare(self, judged: Sequence[JudgedQuery] = (), mode: Mode = "hybrid") -> Comparison:
+    def compare(self, judged: Sequence[JudgedQuery] = (), mode: Mode | None = None) -> Comparison:
         """Compare the next generation with the one that serves, and keep what was found.
 
         Args:
             judged: Queries whose right answers are known.
-            mode: Which lanes are judged.
+            mode: Which lanes are judged. ``None``: of each generation the best that it has.
 
         Raises:
             ModelChangeError: There is no next generation.

@@ -62,7 +62,7 @@ def compare(
     other: RegisteredSearch,
     sample: Sample,
     judged: Sequence[JudgedQuery] = (),
-    mode: Mode = "hybrid",
+    mode: Mode | None = None,
 ) -> Comparison:
     """Ask two generations the same queries.
 
@@ -72,7 +72,7 @@ def compare(
         sample: Texts of stored chunks with their rows' keys, asked in the dense lane; a row is
             not counted as an answer to its own text.
         judged: Queries whose right answers are known; these are counted for the overlap, too.
-        mode: Which lanes are judged.
+        mode: Which lanes are judged. ``None``: of each the best that it has.
     """
     asked = [*sample, *((None, query.text) for query in judged[:SAMPLE])]
     shares = []
@@ -132,12 +132,16 @@ def _first_rows(searcher: RegisteredSearch, key: Any, text: str) -> set[str]:
     return set(others[:TOP])
 
 
-def _judged(searcher: RegisteredSearch, queries: Sequence[JudgedQuery], mode: Mode) -> Evaluation:
+def _judged(
+    searcher: RegisteredSearch, queries: Sequence[JudgedQuery], mode: Mode | None
+) -> Evaluation:
+    lanes = mode or searcher.best_mode  # named: words alone would be judged as something else
+
     def ranking(text: str) -> Sequence[tuple[str, float]]:
-        hits = searcher.search(text, mode=mode, limit=DEPTH).hits
+        hits = searcher.search(text, mode=lanes, limit=DEPTH).hits
         return [(_document_id(key), hit.score) for key, hit in hits]
 
-    searcher.warm_up(mode)
+    searcher.warm_up(lanes)
     return evaluate(queries, ranking)
 
 

@@ -18,6 +18,7 @@ from embedsql.registry import RegisteredIndex
 from embedsql.search import SearchTuning
 from embedsql.slots import Slots
 from embedsql.sqlsearch import function_statements
+from embedsql.stored_tuning import stored_tuning
 
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.02
@@ -97,7 +98,7 @@ def _wait_and_switch(
 ) -> None:
     deadline = time.monotonic() + patience
     # made before the moment is waited for, which would be over: it takes a third of a second
-    kept = registry.stored_tuning(connection, target.spec.name, target.generation)
+    kept = stored_tuning(connection, target.spec.name, target.generation)
     statements = [
         *function_statements(target.spec, target.names, SearchTuning.kept(kept)),
         *ddl.switch_statements(target.spec, target.names, in_place=in_place),  # locks the views

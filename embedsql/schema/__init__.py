@@ -10,7 +10,7 @@ from embedsql.sqlfile import read, split
 
 # the files of each version, in the order in which they run
 UP: dict[int, tuple[str, ...]] = {
-    1: ("registry", "lexemes", "question", "generations", "status", "mailbox"),
+    1: ("registry", "lexemes", "question", "generations", "status", "mailbox", "search"),
 }
 LATEST = max(UP)
 

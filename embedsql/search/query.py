@@ -104,7 +104,8 @@ class Query:
             lane needs it. Or an SQL expression of that type.
         terms: What was asked, as a sparse encoder has it, as pgvector reads a ``sparsevec``; the
             lexical lane of an index with such an encoder needs it. Or an SQL expression.
-        vector_dimensions: Length of a vector that is an expression, where a form needs to know it.
+        vector_dimensions: Length of the index's vectors, where it is known: one of another length
+            is refused. Of a vector that is an expression a form may need it.
         space: Label of the space ``vector`` is of; the server refuses another than the index's.
         mode: Which lanes.
         limit: Most rows.
@@ -189,15 +190,17 @@ class Query:
     @property
     def vector_text(self) -> str:
         """The vector as pgvector reads it."""
-        return vector_text(self.vector if self.vector is not None else ())
+        return vector_text(self.vector if self.vector is not None else (), self.vector_dimensions)
 
 
 def checked_text(text: str) -> str:
     """A query's text as it can be searched for: without NUL and lone surrogates.
 
     Raises:
-        QueryError: Empty, or too long.
+        QueryError: No text, empty, or too long.
     """
+    if not isinstance(text, str):
+        raise QueryError(f"a query is a text, not {text!r}")
     text = clean_text(text)
     if not text.strip():
         raise QueryError("the query is empty")
@@ -209,11 +212,15 @@ def checked_text(text: str) -> str:
     return text
 
 
-def vector_text(vector: Sequence[float] | Any) -> str:
+def vector_text(vector: Sequence[float] | Any, dimensions: int | None = None) -> str:
     """A vector as pgvector reads it, ``[0.1,0.2]``.
 
+    Args:
+        vector: Shape (dimensions,).
+        dimensions: Its length, where it is known what that must be.
+
     Raises:
-        QueryError: Not one-dimensional, or with NaN, infinite values or no direction.
+        QueryError: Of another shape, or with NaN, infinite values or no direction.
     """
     try:
         with np.errstate(over="ignore"):
@@ -222,6 +229,11 @@ def vector_text(vector: Sequence[float] | Any) -> str:
         raise QueryError(f"the query vector cannot be read: {error}") from error
     if values.ndim != 1 or not values.size:
         raise QueryError(f"a query vector has one dimension, not the shape {values.shape}")
+    if dimensions is not None and values.size != dimensions:
+        raise QueryError(
+            f"the query's vector has {values.size} dimensions, the index {dimensions}: embed the "
+            "query with the index's own model"
+        )
     if not np.isfinite(values).all() or not values.any():
         raise QueryError("the query vector has NaN or infinite values, or is zero")
     # nine digits name every float32

@@ -32,6 +32,7 @@ from embedsql.choices import LexicalIndex
 from embedsql.errors import QueryError
 from embedsql.naming import key_columns
 from embedsql.search.bound import BoundQuery
+from embedsql.search.query import Mode
 from embedsql.spec import IndexSpec
 from embedsql.tables import Source, chunk_table, source_of
 from embedsql.vectors import VectorForm
@@ -122,6 +123,10 @@ class Target:
             found = join(found, other, condition)
         return found
 
+    def best_mode(self, *, in_words: bool = True) -> Mode:
+        """Both lanes, unless the index keeps no words, or the question has none."""
+        return "dense" if self.lexical is None or not in_words else "hybrid"
+
     def require_lexical(self) -> str:
         """The declared text-search configuration.
 
@@ -129,7 +134,10 @@ class Target:
             QueryError: The index has no lexical lane.
         """
         if self.lexical is None:
-            raise QueryError(f"the index {self.index!r} was made without a lexical lane")
+            raise QueryError(
+                f"the index {self.index!r} was made without a lexical lane: search it with mode "
+                "'dense', or name none"
+            )
         return self.lexical
 
     def configuration(self) -> ColumnElement[Any]:

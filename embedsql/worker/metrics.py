@@ -36,7 +36,7 @@ _GAUGES: dict[str, tuple[str, Callable[[IndexStatus], float]]] = {
         lambda index: index.oldest_pending_seconds or 0,
     ),
     "embedsql_index_broken": (
-        "1 where workers leave the index alone because of its configuration.",
+        "1 where workers leave the index alone, or wait for its provider.",
         lambda index: index.problem is not None,
     ),
 }

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from embedsql.changelog import Batch, ChangeLog
+from embedsql.changelog.batch import claimers_lock
 from embedsql.database import connect
 from embedsql.errors import LeaseLostError
 from embedsql.registry import RegisteredIndex
@@ -252,3 +253,40 @@ def test_claims_look_further_where_one_key_changed_many_times(
 
     assert claims < 10  # windows of 2, 4, 8, 16, 32, 32 rows, not of 2
     assert connection.execute(LOG).fetchall() == []
+
+
+def test_a_claim_that_cannot_find_anything_waits_for_no_other_claimer(
+    connection: psycopg.Connection, second: psycopg.Connection, index: RegisteredIndex
+) -> None:
+    log = ChangeLog(index, "a")
+    assert log.claim(connection, 10) is None
+    with second.transaction():
+        claimers_lock(second, index.index_id)
+        connection.execute("SET lock_timeout = '50ms'")
+
+        assert log.claim(connection, 10) is None
+
+        add(connection, 1)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            log.claim(connection, 10)
+    connection.execute("RESET lock_timeout")
+    assert keys_of(log.claim(connection, 10)) == [1]
+
+
+def test_who_found_nothing_finds_what_others_leave_behind(
+    connection: psycopg.Connection, index: RegisteredIndex
+) -> None:
+    log, short = ChangeLog(index, "a"), ChangeLog(index, "b", lease=PAST)
+    assert log.claim(connection, 10) is None
+    add(connection, 1)
+    assert keys_of(short.claim(connection, 10)) == [1]
+    assert keys_of(log.claim(connection, 10)) == [1]  # its lease ran out
+
+    assert log.claim(connection, 10) is None
+    connection.execute(
+        "INSERT INTO embedsql.failure "
+        "(index_id, key, version, attempts, dead, error_class, error, next_attempt_at) "
+        "VALUES (%s, '2', 1, 1, false, 'ValueError', 'x', now())",
+        [index.index_id],
+    )
+    assert keys_of(log.claim(connection, 10)) == [2]

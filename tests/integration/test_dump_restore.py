@@ -98,6 +98,19 @@ def answers(database: str) -> list[list[object]]:
     return found
 
 
+def why_waiting(connection: psycopg.Connection) -> list[object]:
+    """What is logged, noted, being filled or to be tried again."""
+    return [
+        connection.execute(query).fetchall()
+        for query in (
+            "SELECT * FROM embedsql.event_search_log",
+            "SELECT * FROM embedsql.bulk_insert",
+            "SELECT name, state, backfill_since, backfill_after FROM embedsql.semantic_index",
+            "SELECT * FROM embedsql.failure",
+        )
+    ]
+
+
 @pytest.mark.parametrize("restore", [restore_script, restore_archive])
 def test_a_restored_database_is_as_it_was_and_goes_on(
     connection: psycopg.Connection,
@@ -114,7 +127,7 @@ def test_a_restored_database_is_as_it_was_and_goes_on(
             assert stored_chunks(restored, index) == stored_chunks(connection, index)
         # loading the rows fired no trigger: what waits is what waited
         waiting = {found.index: found.pending for found in index_status(restored)}
-        assert waiting == {"event_search": 0, "mixed": 0, "note_search": 1}
+        assert waiting == {"event_search": 0, "mixed": 0, "note_search": 1}, why_waiting(restored)
         assert drain(empty_database).embedded == 1
         assert verify_all(empty_database).ok
 

@@ -137,6 +137,43 @@ def test_a_calibrated_share_is_in_deviations_of_the_calibration(
     assert hit.dense.share == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("mode", ["hybrid", "lexical"])
+def test_the_words_of_a_row_that_waits_are_those_it_has_now(
+    connection: psycopg.Connection, index: RegisteredIndex, session: Session, mode: Any
+) -> None:
+    connection.execute("UPDATE article SET body = 'heath quartz amber' WHERE id = 1")
+    insert(connection, "quartz and zircon")
+
+    found = article_search.explain(session, "quartz birch heath", mode=mode)
+
+    waits = {hit.key: hit for hit in found.hits if hit.pending}
+    words = {key: {term.term for term in hit.terms} for key, hit in waits.items()}
+    assert words == {1: {"quartz", "heath"}, 6: {"quartz"}}
+    for hit in waits.values():
+        assert sum(term.score for term in hit.terms) == pytest.approx(hit.lexical.value, rel=1e-5)
+        assert "of its text as it waits to be embedded" in hit.says
+        assert "no word" not in hit.says
+    (stored,) = (hit for hit in found.hits if hit.key == 2)
+    assert ({term.term for term in stored.terms}, stored.pending) == ({"birch"}, False)
+
+
+def test_words_are_explained_without_a_model(
+    connection: psycopg.Connection, session: Session, index: RegisteredIndex
+) -> None:
+    unheard_of = SemanticIndex(
+        "article_search", Article, text=("title", "body"), model="openai:none", base_url="http://x"
+    )
+
+    found = unheard_of.explain(session, "amber birch", mode="lexical", key=4)
+
+    assert [hit.key for hit in found.hits] == [1, 2, 3]
+    assert found.row is not None
+    assert only_reason(found.row).code == "no_word"
+    vector = HashEmbedder("hash:64").embed_queries(["amber"])[0]
+    assert unheard_of.explain(session, vector=vector, mode="dense", key=4).row is not None
+    assert "embedder" not in vars(unheard_of)
+
+
 def test_a_boost_is_told_apart_from_the_lanes(index: RegisteredIndex, session: Session) -> None:
     boost = func.coalesce(Article.id, 0) * 0.5
 

@@ -29,6 +29,7 @@ from tests.answering import answering_worker, eventually
 from tests.factories import add_index, create_article_table, drain
 
 NOBODY = "searched for words only: no worker answered within"
+TAKEN = "searched for words only: a worker took it, and its model did not answer within"
 
 
 @pytest.fixture
@@ -204,7 +205,7 @@ def test_worker_that_dies_with_a_question_leaves_it_to_the_next(
     # as one that claimed it and was killed
     connection.execute("UPDATE embedsql.query_request SET claimed_until = now() + '1 s'::interval")
     assert ask(connection, "birch", wait_ms=100) == [(2, "lexical", False)]
-    assert notices[0].startswith(NOBODY)
+    assert notices[0].startswith(TAKEN)
     with Answerer(database, api_key=None, threads=None):
         eventually(lambda: count(connection, "query_vector") == 1)
     assert count(connection, "query_request") == 0
@@ -231,6 +232,49 @@ def test_a_broken_model_is_told_to_who_asks(
         assert "the model fell over" in notices[0]
         with pytest.raises(ProviderError, match="the model fell over"):
             embed_query(engine, "article_search", "cedar", timeout=20)
+
+
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ"])
+def test_a_model_that_takes_too_long_is_told_apart_from_no_worker(
+    connection: psycopg.Connection,
+    database: str,
+    engine: Engine,
+    index: RegisteredIndex,
+    notices: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    isolation: str,
+) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    class Slow(HashEmbedder):
+        def embed_queries(self, texts: Any) -> Any:
+            asked.set()
+            answered.wait(60)
+            return super().embed_queries(texts)
+
+    monkeypatch.setattr(
+        "embedsql.worker.answerer.load_embedder", lambda model, options: Slow(model)
+    )
+    with Answerer(database, api_key=None, threads=None):
+        connection.execute("SELECT embedsql.post_query('article_search', 'birch')")
+        assert asked.wait(60)
+        with connection.transaction():
+            connection.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}".encode())
+            assert ask(connection, "birch", wait_ms=50) == [(2, "lexical", False)]
+        assert notices == [TAKEN + " 50 ms: its log says why, or wait_ms => ... waits longer"]
+        connection.execute("UPDATE embedsql.semantic_index SET problem = 'waiting for it: 503'")
+        assert ask(connection, "birch", wait_ms=50) == [(2, "lexical", False)]
+        assert notices[1] == TAKEN + " 50 ms: waiting for it: 503"
+        with pytest.raises(ProviderError, match=r"a worker took the query.* within 0\.1 s"):
+            embed_query(engine, "article_search", "birch", timeout=0.1)
+        answered.set()
+
+
+def test_who_asks_no_worker_is_not_told_that_none_answered(
+    connection: psycopg.Connection, index: RegisteredIndex, notices: list[str]
+) -> None:
+    assert ask(connection, "birch", wait_ms=0) == [(2, "lexical", False)]
+    assert "with wait_ms => 0 no worker is asked" in notices[0]
 
 
 def test_worker_survives_its_connection(

@@ -17,10 +17,10 @@ import pytest
 
 from embedsql import sqlfile
 from embedsql.changelog import ChangeLog
+from embedsql.choices import Chunking
 from embedsql.chunking import Chunker
 from embedsql.embedders.hashing import HashEmbedder
 from embedsql.registry import RegisteredIndex
-from embedsql.spec import Chunking
 from tests.factories import add_index, create_article_table, drain, verify_all
 from tests.integration.racing import Race
 

@@ -10,13 +10,13 @@ import pytest
 from pgvector.psycopg import register_vector
 
 from embedsql.changelog import ChangeLog
+from embedsql.choices import Chunking
 from embedsql.database import connect
 from embedsql.ingest import Ingest
 from embedsql.reembed import ModelChange
 from embedsql.registered import RegisteredSearch
 from embedsql.registry import RegisteredIndex, find_generations
 from embedsql.requeue import requeue_rows
-from embedsql.spec import Chunking
 from embedsql.worker import WorkerOptions
 from tests.factories import RecordingEmbedder, add_index, create_article_table, drain, verify_all
 

@@ -12,11 +12,11 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from embedsql import SemanticIndex
+from embedsql.choices import Chunking
 from embedsql.errors import TextRejectedError
 from embedsql.registry import RegisteredIndex
 from embedsql.requeue import requeue_rows
 from embedsql.search import Hit, Mode
-from embedsql.spec import Chunking
 from tests.everyday import cases
 from tests.factories import (
     HandWorker,

@@ -192,7 +192,7 @@ def test_sql_and_web_processes_get_the_terms_from_a_worker(
         connection.execute("DELETE FROM embedsql.query_vector")
         notices: list[str] = []
         connection.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
-        with pytest.raises(psycopg.Error, match="needs the query's terms: no worker answered"):
+        with pytest.raises(psycopg.Error, match="needs the query's terms: nobody asked"):
             connection.execute("SELECT * FROM article_search('amber', 5, 'lexical', wait_ms => 0)")
         with pytest.raises(psycopg.Error, match="a hybrid search needs the query's vector"):
             connection.execute("SELECT * FROM article_search('amber', 5, wait_ms => 0)")

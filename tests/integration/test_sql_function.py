@@ -234,6 +234,17 @@ def test_arguments_that_cannot_be_are_refused_with_a_way_out(filled: psycopg.Con
         assert refused.value.diag.message_hint
 
 
+@pytest.mark.parametrize(
+    ("k", "hint"), [(0, "Leave k out"), (None, "Leave k out"), (1001, "Ask for fewer rows")]
+)
+def test_the_hint_for_a_wrong_k_fits_it(
+    filled: psycopg.Connection, k: int | None, hint: str
+) -> None:
+    with pytest.raises(psycopg.Error, match="k must be 1 to 1000 rows") as refused:
+        rows_of(filled, "article_search('amber', %s)", k)
+    assert (refused.value.diag.message_hint or "").startswith(hint)
+
+
 def test_index_without_a_lexical_lane_is_searched_by_meaning(
     connection: psycopg.Connection, database: str
 ) -> None:

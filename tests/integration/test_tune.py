@@ -16,9 +16,10 @@ from embedsql.database import connect
 from embedsql.declare import drop_index
 from embedsql.evaluate import JudgedQuery
 from embedsql.registered import RegisteredSearch
-from embedsql.registry import find_index, store_tuning, stored_tuning
+from embedsql.registry import find_index
 from embedsql.search import Hit
 from embedsql.sqlsearch import function_statements
+from embedsql.stored_tuning import store_tuning, stored_tuning
 from embedsql.tune import Tuned, changed_fields, literal, tune
 from embedsql.tune.fusion import learn_weight
 from embedsql.tune.probes import Probe, stored_probes

@@ -8,9 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from embedsql.choices import Chunking
 from embedsql.registry import RegisteredIndex
 from embedsql.requeue import requeue_rows
-from embedsql.spec import Chunking
 from embedsql.verify import verify_index
 from tests.factories import (
     HandWorker,

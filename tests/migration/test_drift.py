@@ -17,8 +17,9 @@ from embedsql.alembic.implementations import suspend
 from embedsql.alembic.operations import SuspendSemanticIndexOp
 from embedsql.database import connect
 from embedsql.reembed import ModelChange
-from embedsql.registry import find_index, store_tuning
+from embedsql.registry import find_index
 from embedsql.sqlsearch import function_statements
+from embedsql.stored_tuning import store_tuning
 from tests.everyday import cases
 from tests.factories import drain, verify_all
 from tests.migration.application import Application, article, declare, operations_in

@@ -1,10 +1,9 @@
-"""Search an index that only the registry knows, as the command line does: no model class needed."""
+"""One index, searched by its registered declaration."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select, text, tuple_
@@ -12,50 +11,27 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 
-from embedsql.database import connect, engine
-from embedsql.embedders import Embedder, load_embedder, options_of
-from embedsql.embedders.query_vectors import QueryVectors
-from embedsql.errors import IndexNotFoundError
+from embedsql.database import engine
+from embedsql.embedders import Embedder
 from embedsql.explain import Explanation, explain_search
-from embedsql.installation import require_installed
-from embedsql.registry import RegisteredIndex, find_generations, find_index, stored_tuning
+from embedsql.explain.statement import shown_key
+from embedsql.question import embedded
+from embedsql.registered.found import Found, strategy_of
+from embedsql.registered.generation import SearchedGeneration
 from embedsql.rerank import Reranker
 from embedsql.rerank.fetched import rerank_search, reranked_rows
-from embedsql.search import Hit, Mode, Query, SearchTuning, Shaping, search_statement
-from embedsql.search.query import checked_text
-from embedsql.search.target import Target, registered_target
-from embedsql.search.words import meant_text
+from embedsql.search import Mode, Query, SearchTuning, Shaping, search_statement
 
 Where = str | Sequence[str] | None
+Asked = tuple[Query, str | None]  # and why it is for words only, where more was asked for
 
 # what searches meet in a switch: vectors of another space, a generation that serves no more
 SWITCHED = frozenset({"ES002", "40001"})
 MOST_SWITCHES = 3  # in one search
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a search gave.
-
-    Attributes:
-        hits: Keys (a scalar, or for a key of several columns an object) with their hits.
-        strategy: ``ann``, ``exact`` or ``lexical``.
-        complete: Whether no matching row was left out: there are ``limit`` rows, or all there are.
-        reranked: Whether a reranker ordered them.
-        why_not: Why the one that was asked for did not, or not all of them.
-    """
-
-    hits: Sequence[tuple[Any, Hit]]
-    strategy: str
-    complete: bool
-    reranked: bool = False
-    why_not: str | None = None
-
-
 class RegisteredSearch:
     """Searches one index by its registered declaration; a context manager.
-
-    ``tuning`` is what the registry keeps of query-time settings, for searches that name none.
 
     Args:
         conninfo: Where the database is.
@@ -75,12 +51,7 @@ class RegisteredSearch:
         *,
         generation: int | None = None,
     ) -> None:
-        self._conninfo = conninfo
-        self._name = index
-        self._generation = generation
-        self.tuning = SearchTuning()
-        self._index = self._registered()
-        self._api_key = api_key
+        self._generation = SearchedGeneration(conninfo, index, api_key, generation)
         self._engine = engine(conninfo)
         self._session = Session(self._engine)
 
@@ -91,12 +62,27 @@ class RegisteredSearch:
         self._session.close()
         self._engine.dispose()
 
+    @property
+    def tuning(self) -> SearchTuning:
+        """What the registry keeps of query-time settings, for searches that name none."""
+        return self._generation.tuning
+
+    @property
+    def embedder(self) -> Embedder:
+        """The index's model."""
+        return self._generation.embedder
+
+    @property
+    def best_mode(self) -> Mode:
+        """Both lanes, or the only one that the index has."""
+        return self._generation.target.best_mode()
+
     def search(
         self,
         query: str | None,
         *,
         vector: Any | None = None,
-        mode: Mode = "hybrid",
+        mode: Mode | None = None,
         limit: int = 10,
         where: Where = None,
         tuning: SearchTuning | None = None,
@@ -110,7 +96,8 @@ class RegisteredSearch:
         Args:
             query: What is looked for; a dense search with a vector does without.
             vector: The query, embedded already, shape (dimensions,).
-            mode: Which lanes.
+            mode: Which lanes, and no others. ``None``: the best that can be had, which is words
+                only while the model's provider fails; the result says so.
             limit: Most rows.
             where: SQL conditions on the source's columns, from someone who may run SQL anyway.
             tuning: Query-time settings. ``None``: those kept for the index, else the defaults.
@@ -121,29 +108,34 @@ class RegisteredSearch:
 
         Raises:
             QueryError: The query cannot be run.
+            EmbeddingError: It cannot be embedded, and the mode that was named needs that.
         """
         options = rerank_search(limit, rerank, top, {})
         shaping = Shaping(neighbours=options.get("neighbours"))
         asked = partial(self._query, query, mode, options["limit"], where, shaping, vector, tuning)
-        rows = self._rows_of_one_generation(asked)
+        (searched, words_only), rows = self._rows_of_one_generation(asked)
         ordered = reranked_rows(
             query or "", rows, limit, rerank, top=top, budget=budget, blend=blend
         )
-        hits = [(self._key(row[:-1]), row[-1]) for row in ordered]
-        strategy = "lexical" if mode == "lexical" else "exact"
-        if hits and mode != "lexical":
-            strategy = hits[0][1].strategy or "exact"
-        # an approximate index that came back short was answered exactly by the same statement
-        complete = len(hits) == limit or strategy != "ann"
-        why_not = None if rerank is None else ordered.why_not
-        return Found(hits, strategy, complete, ordered.reranked, why_not)
+        hits = [(shown_key(self._generation.index.spec, row[:-1]), row[-1]) for row in ordered]
+        strategy = strategy_of(hits, searched.mode)
+        return Found(
+            hits,
+            "hybrid" if words_only is not None else searched.mode,
+            strategy,
+            # an approximate index that came back short was answered exactly by the same statement
+            (len(hits) == limit or strategy != "ann") and words_only is None,
+            words_only,
+            ordered.reranked,
+            None if rerank is None else ordered.why_not,
+        )
 
     def explain(
         self,
         query: str,
         *,
         key: Any = None,
-        mode: Mode = "hybrid",
+        mode: Mode | None = None,
         limit: int = 10,
         where: Where = None,
         tuning: SearchTuning | None = None,
@@ -161,12 +153,12 @@ class RegisteredSearch:
         Raises:
             QueryError: The query cannot be run, or the key does not fit the index.
         """
-        asked = self._query(query, mode, limit, where, Shaping(), tuning=tuning)
+        asked, _ = self._query(query, mode, limit, where, Shaping(), tuning=tuning)
         with self._session.begin():
             return explain_search(
                 self._session,
-                self._index.spec,
-                self._target,
+                self._generation.index.spec,
+                self._generation.target,
                 asked,
                 key=key,
                 condition_words=_conditions(where),
@@ -176,103 +168,57 @@ class RegisteredSearch:
         """Load the model and open the connection, so that neither is timed."""
         self.search("warm up", mode=mode)
 
-    @cached_property
-    def embedder(self) -> Embedder:
-        """The index's model."""
-        return load_embedder(
-            self._index.spec.model, options_of(self._index.spec, api_key=self._api_key)
-        )
-
-    @cached_property
-    def _query_vectors(self) -> QueryVectors:
-        return QueryVectors(self.embedder)
-
-    @cached_property
-    def _target(self) -> Target:
-        return registered_target(self._index.spec, generation=self._generation)
-
-    def _registered(self) -> RegisteredIndex:
-        with connect(self._conninfo) as connection:
-            require_installed(connection)
-            if self._generation is None:
-                self.tuning = SearchTuning.kept(stored_tuning(connection, self._name))
-                return find_index(connection, self._name)
-            for one in find_generations(connection, self._name):
-                if one.generation == self._generation and one.state != "dropping":
-                    return one
-        raise IndexNotFoundError(f"{self._name!r} has no generation {self._generation}")
-
-    def _was_switched(self) -> bool:
-        """Whether another generation serves than the one last searched; if so, it is taken."""
-        now = self._registered()
-        if now.index_id == self._index.index_id:
-            return False
-        self._index = now
-        for made in ("embedder", "_query_vectors", "_target"):
-            self.__dict__.pop(made, None)
-        return True
-
-    def _rows_of_one_generation(self, asked: Callable[[], Query]) -> Sequence[Any]:
+    def _rows_of_one_generation(self, ask: Callable[[], Asked]) -> tuple[Asked, Sequence[Any]]:
         switches = 0
         while True:
             try:
-                return self._rows(asked())
+                asked = ask()
+                return asked, self._rows(asked[0])
             except DBAPIError as error:
                 # switched there and back, it is the one that was asked, and yet that failed
                 passing = getattr(error.orig, "sqlstate", None) in SWITCHED
                 switches += 1
-                if not (self._was_switched() or passing) or switches > MOST_SWITCHES:
+                if not (self._generation.was_switched() or passing) or switches > MOST_SWITCHES:
                     raise
 
     def _rows(self, asked: Query) -> Sequence[Any]:
         with self._session.begin():
-            return self._session.execute(search_statement(self._target, asked)).all()
+            return self._session.execute(search_statement(self._generation.target, asked)).all()
 
     def _query(
         self,
         query: str | None,
-        mode: Mode,
+        mode: Mode | None,
         limit: int,
         where: Where,
         shaping: Shaping,
         vector: Any | None = None,
         tuning: SearchTuning | None = None,
-    ) -> Query:
-        space = terms = None
-        if query is not None:
-            query = checked_text(query)
-            if vector is None and mode != "lexical":
-                vector = self._query_vectors.of(meant_text(query)).tolist()
-                space = self._query_vectors.space
-            if mode != "dense" and self._target.learned:
-                terms = self._query_vectors.terms_of(meant_text(query))
-                space = self._query_vectors.space
+    ) -> Asked:
+        searched = self._generation
+        asked = embedded(
+            searched.target, lambda: searched.query_vectors, query, mode, vector=vector
+        )
         return Query(
             text=query,
-            vector=vector,
-            terms=terms,
-            space=space,
-            mode=mode,
+            vector=asked.vector,
+            vector_dimensions=searched.index.spec.dimensions,
+            terms=asked.terms,
+            space=asked.space,
+            mode=asked.mode,
             limit=limit,
             where=[self._condition(one) for one in _conditions(where)],
             tuning=tuning or self.tuning,
             shaping=shaping,
-        )
+        ), asked.words_only
 
     def _condition(self, where: str) -> ColumnElement[bool]:
         # a subquery, in which only the source's columns are in scope, so that none is ambiguous
-        source = self._target.source
+        source = self._generation.target.source
         raw = text("(" + where.replace(":", r"\:") + ")")  # a colon is no parameter's here
         inner = select(*source.key).where(raw).correlate(None)
         key = source.key[0] if len(source.key) == 1 else tuple_(*source.key)
         return key.in_(inner)
-
-    def _key(self, values: Sequence[Any]) -> Any:
-        if len(values) == 1:
-            return values[0]
-        return {
-            column.name: value for column, value in zip(self._index.spec.key, values, strict=True)
-        }
 
 
 def _conditions(where: Where) -> Sequence[str]:

@@ -1,0 +1,190 @@
+"""What a semantic index gives as statements: a search, a count of values, what is alike."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Unpack
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Select, and_, not_
+from sqlalchemy.sql import ColumnElement, SQLColumnExpression
+
+from embedsql.embedders.query_vectors import QueryVectors
+from embedsql.outage import Outage
+from embedsql.question import SearchOptions, Where, conditions, embedded, shaping_of
+from embedsql.search import Mode, Query, SearchTuning, search_statement
+from embedsql.search.query import MOST_ROWS
+from embedsql.search.shaping import ShapingOptions
+from embedsql.search.statement import facet_statement
+from embedsql.search.target import Target
+from embedsql.search.words import meant_text
+
+logger = logging.getLogger("embedsql.search")
+
+
+class Statements(ABC):
+    """An index whose searches are statements, for whoever runs them."""
+
+    # what is searched, and its model, the declaration has
+    dimensions: int | None
+
+    @property
+    @abstractmethod
+    def _target(self) -> Target: ...
+
+    @property
+    @abstractmethod
+    def _query_vectors(self) -> QueryVectors: ...
+
+    @cached_property
+    def _outage(self) -> Outage:
+        return Outage()
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        vector: Sequence[float] | Any | None = None,
+        terms: str | Any | None = None,
+        mode: Mode | None = None,
+        limit: int = 10,
+        where: Where = (),
+        joins: Sequence[tuple[Any, ColumnElement[bool]]] = (),
+        tuning: SearchTuning | None = None,
+        **shaping: Unpack[ShapingOptions],
+    ) -> Select[Any]:
+        """One statement that finds the rows nearest in meaning and words.
+
+        Args:
+            text: What is asked. Embedded here, unless ``vector`` is given or no lane needs it.
+            vector: The question as a vector of the index's space, shape (dimensions,).
+            terms: The question as the index's sparse encoder has it, where it has one, as pgvector
+                reads a ``sparsevec``. Encoded here, unless given.
+            mode: ``hybrid`` (both lanes, fused), ``dense`` or ``lexical``. ``None``: the best that
+                can be had: hybrid, but dense of an index without words; and words only while the
+                model's provider fails, which is logged as a warning (``Hit.strategy`` is ``None``).
+            limit: Most rows, 1 to 1000.
+            where: Conditions on the source's columns, or one, applied inside each lane, so that
+                the result still fills up to ``limit``.
+            joins: Other tables that ``where`` speaks of, each with its ON condition.
+            tuning: Query-time settings.
+            shaping: The fields of ``Shaping``: ``offset=20``, ``highlight=True``, ...
+
+        Returns:
+            A ``Select`` of ``(entity, hit)``, for ``Session`` and ``AsyncSession`` alike.
+
+        Raises:
+            QueryError: The query is empty, too long, or lacks what its mode needs.
+            EmbeddingError: It cannot be embedded, and the mode that was named needs that.
+        """
+        query = self._query(text, vector, terms, mode, limit, where, joins, tuning, **shaping)
+        return search_statement(self._target, query)
+
+    def facets(
+        self,
+        column: SQLColumnExpression[Any],
+        text: str | None = None,
+        **options: Unpack[SearchOptions],
+    ) -> Select[Any]:
+        """How often each value of ``column`` comes among the candidates, not the whole table.
+
+        Args:
+            column: Of the source.
+            text: As in ``search``.
+            options: As ``search`` takes them; of ``limit``, nothing depends. There are
+                ``SearchTuning.candidates`` candidates of each lane, 100 unless said otherwise.
+
+        Returns:
+            A ``Select`` of ``(value, count)``, most first.
+        """
+        candidates = (options.get("tuning") or SearchTuning()).candidates
+        options["limit"] = min(candidates, MOST_ROWS)
+        query = self._query(text, **options)
+        return facet_statement(self._target, query, column)
+
+    def more_like(
+        self,
+        *key: Any,
+        limit: int = 10,
+        where: Where = (),
+        tuning: SearchTuning | None = None,
+        **shaping: Unpack[ShapingOptions],
+    ) -> Select[Any]:
+        """The rows nearest to one row, by the vector of its first chunk; that row left out.
+
+        Args:
+            key: Its primary key; of several columns a tuple, or one value after the other. A row
+                without a vector has none like it.
+            limit: See ``search``, and so for the others.
+            where: Conditions on the source's columns.
+            tuning: Query-time settings.
+        """
+        target = self._target
+        key = key[0] if len(key) == 1 and isinstance(key[0], tuple) else key
+        target.checked_key(key, "more_like")
+        vector = target.vector_of(key)
+        others = not_(and_(*(c == value for c, value in zip(target.source.key, key, strict=True))))
+        query = Query(
+            vector=vector,
+            vector_dimensions=self.dimensions,
+            mode="dense",
+            limit=limit,
+            where=(vector.is_not(None), others, *conditions(where)),
+            tuning=tuning or SearchTuning(),
+            shaping=shaping_of(shaping),
+        )
+        return search_statement(target, query)
+
+    def query_vector(self, text: str) -> npt.NDArray[np.float32]:
+        """A question as a vector of the index's space, as ``search`` takes it."""
+        asked = Query(text=text, mode="lexical")
+        return self._query_vectors.of(meant_text(asked.text or ""))
+
+    def query_terms(self, text: str) -> str | None:
+        """A question as the index's sparse encoder has it; ``None``: it has none."""
+        asked = Query(text=text, mode="lexical")
+        return self._query_vectors.terms_of(meant_text(asked.text or ""))
+
+    def _query(
+        self,
+        text: str | None,
+        vector: Sequence[float] | Any | None = None,
+        terms: str | Any | None = None,
+        mode: Mode | None = None,
+        limit: int = 10,
+        where: Where = (),
+        joins: Sequence[tuple[Any, ColumnElement[bool]]] = (),
+        tuning: SearchTuning | None = None,
+        **shaping: Unpack[ShapingOptions],
+    ) -> Query:
+        shape, passing, target = shaping_of(shaping), conditions(where), self._target
+        # refused before a model is loaded
+        Query(text=text, mode="dense" if text is None else "lexical", vector=[1.0], limit=limit)
+        asked = embedded(
+            target,
+            lambda: self._query_vectors,
+            text,
+            mode,
+            vector=vector,
+            terms=terms,
+            outage=self._outage,
+        )
+        if asked.words_only is not None:
+            logger.warning("%s is searched for words only: %s", target.index, asked.words_only)
+        return Query(
+            text=text,
+            vector=asked.vector,
+            vector_dimensions=self.dimensions,
+            terms=asked.terms,
+            space=asked.space,
+            mode=asked.mode,
+            limit=limit,
+            where=passing,
+            tuning=tuning or SearchTuning(),
+            shaping=shape,
+            joins=tuple(joins),
+        )
