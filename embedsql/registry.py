@@ -58,8 +58,7 @@ class RegisteredIndex:
     @property
     def label(self) -> str:
         """What it is called in reports and logs; the index's name where it serves."""
-        name = self.spec.name
-        return name if self.serving else f"{name} generation {self.generation}"
+        return _label(self.spec.name, self.generation, self.state)
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,17 @@ class UnreadableIndex:
 
     Attributes:
         index_id: Its number.
-        label: The index's name.
+        label: See ``RegisteredIndex.label``.
         problem: What is wrong with its declaration, and what to do.
     """
 
     index_id: int
     label: str
     problem: str
+
+
+def _label(name: str, generation: int, state: str) -> str:
+    return name if state == "serving" else f"{name} generation {generation}"
 
 
 _SELECT: LiteralString = """
@@ -213,7 +216,8 @@ def _load_kept(connection: psycopg.Connection) -> list[RegisteredIndex | Unreada
         try:
             loaded.append(_load(row))
         except DeclarationError as error:
-            loaded.append(UnreadableIndex(row["index_id"], row["name"], str(error)))
+            label = _label(row["name"], row["generation"], row["state"])
+            loaded.append(UnreadableIndex(row["index_id"], label, str(error)))
     return loaded
 
 

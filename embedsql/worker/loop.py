@@ -131,6 +131,9 @@ class Worker:
                     log.warning("the database went away: %s", said(error))
                     connection.close()
                     connection = self._reconnect(outage, error)
+        except LOST:
+            if not self._stopping.is_set():
+                raise
         finally:
             connection.close()
 

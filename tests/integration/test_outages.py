@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -106,6 +107,23 @@ def test_a_worker_outlasts_a_time_in_which_the_database_is_read_only(
         assert running.is_alive()
         set_option(connection, "default_transaction_read_only", "off")
         until(lambda: stored_chunks(connection, index) == [(1, "old")])
+
+
+def test_a_worker_that_is_stopped_during_an_outage_ends_as_at_any_time(
+    connection: psycopg.Connection,
+    database: str,
+    index: RegisteredIndex,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    set_option(connection, "default_transaction_read_only", "on")
+    worker = Worker(database, WorkerOptions(poll_interval=0.1, queries=False))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(worker.run)
+        until(lambda: caplog.text.count("went away") > 2)
+
+        worker.stop()
+
+        assert running.result(timeout=60).saved == 0
 
 
 @pytest.mark.parametrize("option", ["transaction_timeout", "statement_timeout", "lock_timeout"])
