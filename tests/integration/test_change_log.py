@@ -290,3 +290,18 @@ def test_who_found_nothing_finds_what_others_leave_behind(
         [index.index_id],
     )
     assert keys_of(log.claim(connection, 10)) == [2]
+
+
+def test_a_look_waits_briefly_for_a_log_that_somebody_locked(
+    connection: psycopg.Connection, second: psycopg.Connection, index: RegisteredIndex
+) -> None:
+    log = ChangeLog(index, "a")
+    assert log.claim(connection, 10) is None
+    connection.execute("SET statement_timeout = '20s'")
+    with second.transaction():
+        second.execute("LOCK TABLE embedsql.article_search_log IN ACCESS EXCLUSIVE MODE")
+
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            log.claim(connection, 10)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            log.refresh_hint(connection)
