@@ -72,7 +72,7 @@ def index(connection: psycopg.Connection, database: str) -> RegisteredIndex:
     return index
 
 
-@pytest.mark.parametrize("breakage", cases(BREAKAGES, *list(BREAKAGES)[1::3]))
+@pytest.mark.parametrize("breakage", cases(BREAKAGES, *list(BREAKAGES)[1::5]))
 def test_what_mends_a_broken_source_is_said(
     connection: psycopg.Connection, database: str, index: RegisteredIndex, breakage: str
 ) -> None:
@@ -90,7 +90,7 @@ def test_what_mends_a_broken_source_is_said(
     assert "note_search: all rows agree" in result.stdout
 
 
-@pytest.mark.parametrize("breakage", cases(BREAKAGES, *list(BREAKAGES)[::3]))
+@pytest.mark.parametrize("breakage", cases(BREAKAGES, *list(BREAKAGES)[::5]))
 def test_other_indexes_go_on_beside_a_broken_source(
     connection: psycopg.Connection, database: str, index: RegisteredIndex, breakage: str
 ) -> None:

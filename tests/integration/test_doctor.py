@@ -147,7 +147,7 @@ BREAKAGES = {
 }
 
 
-@pytest.mark.parametrize("breakage", cases(BREAKAGES, *list(BREAKAGES)[::3]))
+@pytest.mark.parametrize("breakage", cases(BREAKAGES, *list(BREAKAGES)[::5]))
 def test_what_is_broken_is_found_and_its_own_mend_mends_it(
     connection: psycopg.Connection, database: str, index: RegisteredIndex, breakage: str
 ) -> None:

@@ -115,6 +115,7 @@ def test_common_words_are_looked_up_in_the_index(alchemy: Engine) -> None:
         assert all("never executed" in line for line in asked), plan
 
 
+@pytest.mark.exhaustive
 def test_nearly_all_of_the_best_rows_are_found(alchemy: Engine) -> None:
     chance = random.Random(5)
     found = due = 0

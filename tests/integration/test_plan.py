@@ -56,7 +56,7 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("form", cases(FORMS, "full"))
+@pytest.mark.parametrize("form", cases(FORMS))
 def test_what_is_predicted_comes_true(
     connection: psycopg.Connection, database: str, form: str
 ) -> None:

@@ -18,6 +18,7 @@ from embedsql.registered import RegisteredSearch
 from embedsql.registry import RegisteredIndex, find_generations
 from embedsql.requeue import requeue_rows
 from embedsql.worker import WorkerOptions
+from tests.everyday import cases
 from tests.factories import RecordingEmbedder, add_index, create_article_table, drain, verify_all
 
 NAME = "article_search"
@@ -59,27 +60,26 @@ def whole(change: ModelChange) -> None:
     change.switch()
 
 
-@pytest.mark.parametrize(
-    ("was", "becomes", "reused"),
-    [
-        ({}, {"quantization": "halfvec"}, ROWS),
-        ({}, {"lexical_index": "hnsw"}, ROWS),
-        ({}, {"chunking": None}, ROWS),
-        ({}, {"quantization": "int8"}, ROWS),
-        ({"quantization": "halfvec"}, {"quantization": "bit", "stored": "halfvec"}, ROWS),
-        ({"quantization": "halfvec"}, {"quantization": "none"}, 0),
-        ({"quantization": "int8"}, {"quantization": "none"}, 0),
-        ({}, {"document_prompt": "passage: "}, 0),
-        ({}, {"model": "hash:96", "dimensions": 96}, 0),
-    ],
-)
+REUSES: list[tuple[dict[str, Any], dict[str, Any], int]] = [
+    ({}, {"quantization": "halfvec"}, ROWS),
+    ({}, {"lexical_index": "hnsw"}, ROWS),
+    ({}, {"chunking": None}, ROWS),
+    ({}, {"quantization": "int8"}, ROWS),
+    ({"quantization": "halfvec"}, {"quantization": "bit", "stored": "halfvec"}, ROWS),
+    ({"quantization": "halfvec"}, {"quantization": "none"}, 0),
+    ({"quantization": "int8"}, {"quantization": "none"}, 0),
+    ({}, {"document_prompt": "passage: "}, 0),
+    ({}, {"model": "hash:96", "dimensions": 96}, 0),
+]
+
+
+@pytest.mark.parametrize("reuse", cases(REUSES, *REUSES[::3]))
 def test_vectors_of_the_same_space_that_are_as_exact_serve_again(
     connection: psycopg.Connection,
     database: str,
-    was: dict[str, Any],
-    becomes: dict[str, Any],
-    reused: int,
+    reuse: tuple[dict[str, Any], dict[str, Any], int],
 ) -> None:
+    was, becomes, reused = reuse
     create_article_table(connection)
     index = add_index(connection, text=("body",), **was)
     connection.execute(

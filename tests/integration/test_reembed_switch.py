@@ -139,7 +139,7 @@ class Load:
                 time.sleep(0.01)
 
 
-@pytest.mark.parametrize("other", cases(CHANGES, another_type))
+@pytest.mark.parametrize("other", cases(CHANGES))
 def test_searches_and_writes_go_on_from_the_beginning_to_the_end(
     connection: psycopg.Connection,
     database: str,

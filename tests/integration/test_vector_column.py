@@ -65,6 +65,7 @@ def guard(connection: psycopg.Connection) -> None:
     )
 
 
+@pytest.mark.exhaustive  # until it has been tried again often enough
 def test_a_row_that_a_trigger_of_the_source_guards_stops_no_other(
     connection: psycopg.Connection, database: str, index: RegisteredIndex
 ) -> None:

@@ -63,7 +63,7 @@ FORMS: dict[str, dict[str, Any]] = {
 WORDS = [f"word{number}" for number in range(400)]
 
 
-EVERYDAY = ("full", "bit", "leading int8", "l2", "column")
+EVERYDAY = ("bit", "leading int8", "column")
 
 
 @pytest.fixture(

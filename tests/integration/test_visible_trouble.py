@@ -21,6 +21,7 @@ from embedsql.installation import install
 from embedsql.registry import RegisteredIndex, find_index, set_problem
 from embedsql.status import index_status
 from embedsql.worker import Worker, WorkerOptions
+from tests.everyday import cases
 from tests.factories import add_index, create_article_table, drain
 from tests.unit.embedding_server import Answer, Provider, items, serving
 
@@ -113,7 +114,7 @@ def make_unreadable(connection: psycopg.Connection, index: RegisteredIndex, writ
     )
 
 
-@pytest.mark.parametrize("written", UNREADABLE)
+@pytest.mark.parametrize("written", cases(UNREADABLE, *UNREADABLE[:2]))
 def test_what_another_release_declared_stops_no_other_index(
     connection: psycopg.Connection, database: str, written: str
 ) -> None:

@@ -72,7 +72,7 @@ BREAKAGES = [
 ]
 
 
-@pytest.mark.parametrize("statement", cases(BREAKAGES, *BREAKAGES[::4]))
+@pytest.mark.parametrize("statement", cases(BREAKAGES, *BREAKAGES[::8]))
 def test_what_is_broken_is_repaired(made: Application, statement: str) -> None:
     before = made.schema()
     break_it(made, statement)
@@ -95,7 +95,7 @@ DEFINITIONS = [
 ]
 
 
-@pytest.mark.parametrize("definition", cases(DEFINITIONS, *DEFINITIONS[::3]))
+@pytest.mark.parametrize("definition", cases(DEFINITIONS, *DEFINITIONS[::5]))
 @pytest.mark.exhaustive
 def test_another_vector_index_is_rebuilt(made: Application, definition: str) -> None:
     before = made.schema()

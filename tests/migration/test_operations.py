@@ -16,6 +16,7 @@ from sqlalchemy import MetaData, String
 from embedsql import DeclarationError, IndexNotFoundError, SchemaVersionError, schema, sqlfile
 from embedsql.database import connect
 from embedsql.installation import require_installed
+from tests.everyday import cases
 from tests.factories import drain, verify_all
 from tests.migration.application import Application, article, declare, operations_in, schema_of
 from tests.servers import dbname, run_program
@@ -75,14 +76,14 @@ def run_script(database: str, folder: Path, script: str) -> None:
     )
 
 
-@pytest.mark.parametrize(("upgrade", "downgrade"), OPERATIONS)
+@pytest.mark.parametrize("operations", cases(OPERATIONS, *OPERATIONS[::3]))
 def test_every_operation_is_reversible_and_prints_what_it_does(
     new_application: Callable[..., Application],
     new_database: Callable[..., str],
     tmp_path: Path,
-    upgrade: str,
-    downgrade: str,
+    operations: tuple[str, str],
 ) -> None:
+    upgrade, downgrade = operations
     online, other = new_application(), new_database()
     write_first(online)
     online.write(upgrade, downgrade, "from embedsql import Hnsw")

@@ -90,7 +90,9 @@ def connection(
         yield opened
 
 
-@pytest.mark.parametrize("declaration", [other_columns, another_table, another_key])
+@pytest.mark.parametrize(
+    "declaration", cases([other_columns, another_table, another_key], other_columns)
+)
 @pytest.mark.parametrize("purpose", ["worker", "search"])
 def test_a_role_keeps_what_it_can_do(
     application: Application,

@@ -54,7 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-EVERYDAY = ("full", "ivfflat", "column of bits", "int8", "index on words")
+EVERYDAY = ("ivfflat", "int8", "index on words")
 
 
 @pytest.mark.parametrize("name", cases(VARIANTS, *EVERYDAY))
@@ -84,8 +84,6 @@ CHANGES = cases(
     itertools.product(BEFORE, AFTER),
     ("full", "bit"),
     ("column", "exact"),
-    ("replicated", "int8"),
-    ("full", "index on words"),
 )
 
 

@@ -70,6 +70,7 @@ def test_what_was_answered_before_the_end_of_a_call_is_not_sent_again(provider: 
     assert provider.inputs() == [TEXTS[:16]]
 
 
+@pytest.mark.exhaustive
 def test_a_server_too_slow_for_large_requests_gets_smaller_ones(provider: Provider) -> None:
     embedder = provider.embedder(patience=Patience(request_seconds=2.0), concurrency=1)
     usual = provider.answer
