@@ -28,6 +28,7 @@ def refused(embedsql: Embedsql, *arguments: str) -> str:
     return result.stderr
 
 
+@pytest.mark.exhaustive
 def test_bad_arguments_are_refused(article: Embedsql, connection: psycopg.Connection) -> None:
     for arguments, said in [
         (("add", "nosuch", "--text", "body"), "no table 'nosuch'"),

@@ -135,6 +135,7 @@ def test_a_model_that_is_judged_worse_is_not_switched_to_unasked(
     assert change(embedsql, "--force")["serving"]["generation"] == 2
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("article")
 def test_what_cannot_be_done_is_said_in_a_line(embedsql: Embedsql) -> None:
     cases: list[tuple[list[str], int, str]] = [

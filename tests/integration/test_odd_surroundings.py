@@ -31,6 +31,7 @@ from tests.factories import (
 )
 
 
+@pytest.mark.exhaustive
 def test_serializable_transactions_on_different_rows_do_not_conflict(
     connection: psycopg.Connection, database: str
 ) -> None:

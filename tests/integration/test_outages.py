@@ -15,6 +15,7 @@ from psycopg import sql
 from embedsql.database import connect
 from embedsql.registry import RegisteredIndex
 from embedsql.worker import Worker, WorkerOptions
+from tests.everyday import cases
 from tests.factories import (
     HandWorker,
     add_index,
@@ -126,7 +127,10 @@ def test_a_worker_that_is_stopped_during_an_outage_ends_as_at_any_time(
         assert running.result(timeout=60).saved == 0
 
 
-@pytest.mark.parametrize("option", ["transaction_timeout", "statement_timeout", "lock_timeout"])
+@pytest.mark.parametrize(
+    "option",
+    cases(["transaction_timeout", "statement_timeout", "lock_timeout"], "transaction_timeout"),
+)
 def test_a_worker_outlasts_a_time_in_which_it_can_claim_nothing(
     connection: psycopg.Connection,
     database: str,

@@ -85,6 +85,7 @@ def test_what_is_predicted_comes_true(
     assert ann_bytes(spec, row[0]) == pytest.approx(ann, rel=0.1)
 
 
+@pytest.mark.exhaustive
 def test_variants_are_compared_and_what_cannot_be_says_why(
     connection: psycopg.Connection,
 ) -> None:

@@ -106,6 +106,7 @@ SEARCHES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("mode", cases(MODES, "hybrid"))
 def test_a_statement_compiled_for_another_search_gives_the_same_rows(
     articles: None, sqlalchemy_engine: Engine, mode: Mode

@@ -100,7 +100,6 @@ def notices(connection: psycopg.Connection) -> list[str]:
             ({"storage": "column", "chunking": None}, 10),
         ],
         ({}, 10),
-        ({}, 1000),
         ({"quantization": "int8"}, 10),
         ({"index": "ivfflat", "metric": "inner_product"}, 10),
     ),

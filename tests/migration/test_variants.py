@@ -158,6 +158,7 @@ def test_two_indexes_on_one_table_are_told_apart(application: Application) -> No
     assert "'bodies'" not in revision
 
 
+@pytest.mark.exhaustive
 def test_names_that_are_cut_stay_apart(application: Application) -> None:
     table = article(application.metadata)
     for last in "ab":

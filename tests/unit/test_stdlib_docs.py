@@ -88,6 +88,7 @@ def test_a_folder_without_sources_gives_no_rows(tmp_path: Path) -> None:
     assert list(read_stdlib_docs(root=tmp_path)) == []
 
 
+@pytest.mark.exhaustive
 def test_reading_imports_nothing() -> None:
     # in a fresh interpreter: here, other tests may have imported anything
     result = subprocess.run(
