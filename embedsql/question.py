@@ -12,7 +12,7 @@ from sqlalchemy.sql import ColumnElement, SQLColumnExpression, coercions, roles
 
 from embedsql.embedders.query_vectors import QueryVectors
 from embedsql.errors import EmbeddingError, QueryError
-from embedsql.outage import Outage
+from embedsql.provider_outage import ProviderOutage
 from embedsql.search import Mode, SearchTuning, Shaping
 from embedsql.search.query import checked_text
 from embedsql.search.shaping import ShapingOptions
@@ -61,7 +61,7 @@ def embedded(
     *,
     vector: Any | None = None,
     terms: Any | None = None,
-    outage: Outage | None = None,
+    outage: ProviderOutage | None = None,
 ) -> Question:
     """A question, embedded unless its vector is given or no lane needs one.
 
@@ -90,7 +90,9 @@ def embedded(
     meant = meant_text(checked_text(text))
     if vector is None and lanes != "lexical":
         words_do = mode is None and lanes == "hybrid"
-        asked = _with_vector(asked, query_vectors, meant, outage or Outage(), words_do=words_do)
+        asked = _with_vector(
+            asked, query_vectors, meant, outage or ProviderOutage(), words_do=words_do
+        )
     if terms is None and asked.mode != "dense" and target.learned:
         known = query_vectors()
         asked = replace(asked, terms=known.terms_of(meant), space=known.space)
@@ -101,7 +103,7 @@ def _with_vector(
     asked: Question,
     query_vectors: Callable[[], QueryVectors],
     meant: str,
-    outage: Outage,
+    outage: ProviderOutage,
     *,
     words_do: bool,
 ) -> Question:

@@ -14,7 +14,7 @@ from sqlalchemy import Select, and_, not_
 from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 
 from embedsql.embedders.query_vectors import QueryVectors
-from embedsql.outage import Outage
+from embedsql.provider_outage import ProviderOutage
 from embedsql.question import SearchOptions, Where, conditions, embedded, shaping_of
 from embedsql.search import Mode, Query, SearchTuning, search_statement
 from embedsql.search.query import MOST_ROWS
@@ -41,8 +41,8 @@ class Statements(ABC):
     def _query_vectors(self) -> QueryVectors: ...
 
     @cached_property
-    def _outage(self) -> Outage:
-        return Outage()
+    def _outage(self) -> ProviderOutage:
+        return ProviderOutage()
 
     def search(
         self,

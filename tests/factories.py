@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,14 @@ def add_index(
 def drain(conninfo: str, **options: Any) -> WorkerReport:
     """Run a worker in this process until nothing is left."""
     return Worker(conninfo, WorkerOptions(drain=True, **options)).run()
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for what another thread or process brings about."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.01)
 
 
 def verify_all(conninfo: str) -> Verdict:

@@ -165,7 +165,7 @@ def test_meaning_that_is_asked_for_by_name_must_be_there(
 def test_who_can_do_with_words_does_not_wait_for_the_provider_again(
     provider: Provider, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedsql.outage.PAUSE_SECONDS", 3600)
+    monkeypatch.setattr("embedsql.provider_outage.PAUSE_SECONDS", 3600)
     index = declared(provider)
     index.search("birch")
     asked = len(provider.payloads)
@@ -183,7 +183,7 @@ def test_who_can_do_with_words_does_not_wait_for_the_provider_again(
 def test_meaning_is_back_when_the_provider_is(
     provider: Provider, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedsql.outage.PAUSE_SECONDS", 0)
+    monkeypatch.setattr("embedsql.provider_outage.PAUSE_SECONDS", 0)
     index = declared(provider)
     index.search("birch")
     embedder = HashEmbedder("hash:64")

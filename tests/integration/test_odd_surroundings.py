@@ -18,7 +18,8 @@ from embedsql.declare import drop_index
 from embedsql.drift import find_drift
 from embedsql.errors import DatabaseError, ExtensionError
 from embedsql.installation import install
-from embedsql.registry import find_index
+from embedsql.registry import find_index, set_problem
+from embedsql.status import index_status
 from embedsql.verify import verify_index
 from embedsql.worker import Worker, WorkerOptions
 from tests.factories import (
@@ -146,6 +147,18 @@ def test_an_error_in_words_that_the_database_does_not_have_is_kept(latin: str) -
         found = connection.execute("SELECT error FROM embedsql.failure").fetchall()
         assert found == [("not this ? ?poison?",)]
         assert connection.execute("SELECT FROM article_search").rowcount == 2
+
+
+def test_a_problem_in_words_that_the_database_does_not_have_is_kept(latin: str) -> None:
+    with connect(latin) as connection:
+        install(connection)
+        create_article_table(connection)
+        index = add_index(connection)
+
+        set_problem(connection, index.index_id, "no “key” … \0")
+
+        (status,) = index_status(connection)
+        assert status.problem == "no ?key? ? "
 
 
 def test_no_statement_needs_more_than_ascii() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -22,6 +22,7 @@ from tests.factories import (
     create_article_table,
     drain,
     stored_chunks,
+    until,
     verify_all,
 )
 
@@ -38,13 +39,6 @@ def working(database: str) -> Iterator[threading.Thread]:
     finally:
         worker.stop()
         running.join()
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came about"
-        time.sleep(0.01)
 
 
 def set_option(connection: psycopg.Connection, option: str, value: str) -> None:

@@ -27,10 +27,9 @@ from embedsql.search import Mode
 from embedsql.worker import Worker, WorkerOptions
 from tests.answering import eventually
 from tests.everyday import cases
-from tests.factories import add_index, create_article_table, drain, stored_chunks, verify_all
+from tests.factories import add_index, create_article_table, drain, stored_chunks, until, verify_all
 from tests.integration.test_grants import HARDENED, as_role, role
 from tests.integration.test_search import Article
-from tests.integration.test_worker import until
 
 __all__ = ["role"]
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
 from embedsql.cli import app
-from embedsql.database import connect
 from embedsql.declare import drop_index
 from embedsql.doctor import diagnose
 from embedsql.embedders.hashing import HashEmbedder
 from embedsql.errors import DeclarationError
-from embedsql.installation import install
 from embedsql.registry import RegisteredIndex, find_index, set_problem
 from embedsql.status import index_status
 from embedsql.worker import Worker, WorkerOptions
 from tests.everyday import cases
-from tests.factories import add_index, create_article_table, drain
+from tests.factories import add_index, create_article_table, drain, until
 from tests.unit.embedding_server import Answer, Provider, items, serving
 
 # what another release, or a hand, may have left in the registry
@@ -45,13 +41,6 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
 def problem(connection: psycopg.Connection) -> str | None:
     (found,) = index_status(connection)
     return found.problem
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.02)
 
 
 def test_an_outage_is_seen_until_the_provider_answers_again(
@@ -155,22 +144,3 @@ def test_an_index_that_can_be_read_again_is_worked_on(
     assert drain(database).saved == 1
     assert problem(connection) is None
     drop_index(connection, "article_search")
-
-
-def test_a_problem_in_words_that_the_database_does_not_have_is_kept(
-    connection: psycopg.Connection,
-) -> None:
-    connection.execute(
-        "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LOCALE_PROVIDER libc LOCALE 'C'"
-    )
-    try:
-        with connect(make_conninfo(connection.info.dsn, dbname="latin")) as latin:
-            install(latin)
-            create_article_table(latin)
-            index = add_index(latin)
-
-            set_problem(latin, index.index_id, "no “key” … \0")
-
-            assert problem(latin) == "no ?key? ? "
-    finally:
-        connection.execute("DROP DATABASE latin WITH (FORCE)")

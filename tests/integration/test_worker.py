@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -24,6 +23,7 @@ from tests.factories import (
     create_article_table,
     drain,
     stored_chunks,
+    until,
     verify_all,
 )
 
@@ -53,13 +53,6 @@ def served_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[RecordingEmbedder], 
         monkeypatch.setattr("embedsql.worker.lanes.load_embedder", lambda *given: embedder)
 
     return serve
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came about"
-        time.sleep(0.01)
 
 
 def test_drain_embeds_the_rows_that_exist(connection: psycopg.Connection, database: str) -> None:

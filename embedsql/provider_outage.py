@@ -9,7 +9,7 @@ from embedsql.errors import ProviderError
 PAUSE_SECONDS = 5.0  # a call that fails has taken some seconds already, trying again and again
 
 
-class Outage:
+class ProviderOutage:
     """Remembers the last failure for a few seconds. Safe for threads."""
 
     def __init__(self) -> None:
