@@ -9,7 +9,6 @@ from typing import Any
 from pgvector.sqlalchemy import VECTOR
 from sqlalchemy import Double, Integer, Select, Text, cast, column, func, literal, select, union_all
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.sql.selectable import Select as PartSelect
 
 from embedsql.errors import EmbeddingError, QueryError
 from embedsql.index import SemanticIndex
@@ -71,7 +70,7 @@ def _embedded(
 
 def _part(
     index: SemanticIndex, text: str, vector: str | None, limit: int, mode: Mode
-) -> PartSelect[Any]:
+) -> Select[Any]:
     source = source_of(index.entity)
     function = getattr(getattr(func, source.table.schema or "public"), index.name)
     names = [key.name for key in source.table.primary_key.columns]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from embedsql.choices import Backend, Chunking, LexicalIndex, Storage
 from embedsql.embedders import Embedder, EmbedderOptions, load_embedder
@@ -23,9 +23,6 @@ from embedsql.vectors import (
     VectorForm,
     VectorIndex,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 BUILT_IN_TYPES = frozenset(
@@ -26,8 +25,3 @@ class KeyColumn:
     def is_built_in(self) -> bool:
         """Whether every search_path finds its operators; the length is no part of a type."""
         return re.sub(r"\(.*?\)", "", self.type) in BUILT_IN_TYPES
-
-
-def key_from_types(columns: Sequence[tuple[str, str]]) -> tuple[KeyColumn, ...]:
-    """Key columns from (name, SQL type) pairs."""
-    return tuple(KeyColumn(name, sql_type) for name, sql_type in columns)

@@ -12,7 +12,6 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import ColumnElement
-from sqlalchemy.sql.selectable import FromClause
 from sqlalchemy.types import TypeEngine
 
 from embedsql.errors import DeclarationError
@@ -135,8 +134,3 @@ def _sql_type(column_type: TypeEngine[Any]) -> str:
         return spelled
     word, _, rest = spelled.lower().replace(", ", ",").partition("(")
     return _FORMAL.get(word, word) + (f"({rest}" if rest else "")
-
-
-def own_key(selectable: FromClause, count: int) -> tuple[ColumnElement[Any], ...]:
-    """Our key columns of a chunk table, or of a CTE that carries them."""
-    return tuple(selectable.c[name] for name in key_columns(count))

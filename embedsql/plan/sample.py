@@ -82,7 +82,7 @@ def take_sample(
     assert row is not None
     rows, table_bytes = int(row[0]), int(row[1])
     statement = sqlfile.statement(
-        __package__ or __name__,
+        __package__,
         "sample.sql",
         key_texts=sqlfile.comma(
             sql.SQL("s.{}::text").format(sqlfile.identifier(column.name)) for column in spec.key

@@ -74,7 +74,7 @@ def _insert(spec: IndexSpec, table: sql.Identifier, *, installed: bool) -> sql.C
     columns, values = _vector(spec)
     texts = [f"text_{name}" for name in slots.own_key]
     return sqlfile.statement(
-        __package__ or __name__,
+        __package__,
         "trial.sql",
         chunk=table,
         key_columns=slots.key_columns,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any
@@ -33,7 +33,6 @@ class ModelChange:
         conninfo: Where the database is.
         index: The index's name.
         options: Of the worker that is run here while no other lives.
-        looked: Called now and then while a step waits, for a progress display.
 
     Raises:
         IndexNotFoundError: There is none of this name.
@@ -44,12 +43,10 @@ class ModelChange:
         conninfo: str,
         index: str,
         options: WorkerOptions | None = None,
-        looked: Callable[[], None] = lambda: None,
     ) -> None:
         self._conninfo = conninfo
         self._name = index
         self._options = options or WorkerOptions()
-        self._looked = looked
         self._connection = connect(conninfo, application_name="embedsql reembed")
         try:
             require_installed(self._connection)
@@ -96,7 +93,7 @@ class ModelChange:
             ModelChangeError: There is none, or workers leave it alone.
         """
         following = self.generations.require_next()
-        filling.fill(self._connection, following, self._hands, self._looked)
+        filling.fill(self._connection, following, self._hands)
 
     def compare(self, judged: Sequence[JudgedQuery] = (), mode: Mode | None = None) -> Comparison:
         """Compare the next generation with the one that serves, and keep what was found.

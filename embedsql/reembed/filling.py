@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import psycopg
 
@@ -23,26 +22,19 @@ SELECT coalesce((SELECT i.indisvalid FROM pg_catalog.pg_index AS i
 """
 
 
-def fill(
-    connection: psycopg.Connection,
-    index: RegisteredIndex,
-    hands: Hands,
-    looked: Callable[[], None] = lambda: None,
-) -> None:
+def fill(connection: psycopg.Connection, index: RegisteredIndex, hands: Hands) -> None:
     """Wait until the backfill is over and the approximate indexes built, by a worker or here.
 
     Args:
         connection: In autocommit mode.
         index: The generation.
         hands: Who embeds meanwhile.
-        looked: Called at every look, for a progress display.
 
     Raises:
         ModelChangeError: The generation is gone, or workers leave it alone.
     """
     while _backfilling(connection, index):
         hands.ensure(connection)
-        looked()
         time.sleep(POLL_SECONDS)
     build_from = time.monotonic() + GRACE_SECONDS
     while not is_built(connection, index):
@@ -51,7 +43,6 @@ def fill(
         nobody = time.monotonic() >= build_from and not _being_built(connection, index)
         if nobody and not hands.own:
             ensure_vector_indexes(connection, index)
-        looked()
         time.sleep(POLL_SECONDS)
 
 

@@ -52,7 +52,7 @@ def stored_questions(
     """The first words of about ``most`` chunks; the same ones each time."""
     method, percent = sampling(count_vectors(connection, index), most)
     statement = sqlfile.statement(
-        __package__ or __name__,
+        __package__,
         "questions.sql",
         chunk=Slots(index.spec, index.names).chunk,
         method=sql.SQL(method),

@@ -45,7 +45,7 @@ def stored_probes(connection: psycopg.Connection, index: RegisteredIndex, most: 
     slots = Slots(index.spec, index.names)
     method, percent = sampling(count_vectors(connection, index), most)
     statement = sqlfile.statement(
-        __package__ or __name__,
+        __package__,
         "probes.sql",
         chunk=slots.chunk,
         chunk_view=slots.chunk_view,
@@ -78,7 +78,7 @@ class ExactSearch:
         spec, slots = index.spec, Slots(index.spec, index.names)
         self._connection = connection
         self._statement = sqlfile.statement(
-            __package__ or __name__,
+            __package__,
             "exact.sql",
             chunk_view=slots.chunk_view,
             source=slots.source,

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from embedsql import Chunking, DeclarationError, Hnsw, IndexSpec, Ivfflat, KeyColumn
 from embedsql.choices import check_name
-from embedsql.key import key_from_types
 from embedsql.spec import DEFAULT_MODEL
 
 KEY = (KeyColumn("id", "bigint"),)
@@ -147,13 +146,6 @@ def test_chunking_by_tokens_alone_brings_a_fitting_overlap() -> None:
 def test_hnsw_options_that_pgvector_refuses_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(DeclarationError, match="HNSW"):
         Hnsw(**options)
-
-
-def test_key_from_types_keeps_the_order() -> None:
-    assert key_from_types([("b", "uuid"), ("a", "int")]) == (
-        KeyColumn("b", "uuid"),
-        KeyColumn("a", "int"),
-    )
 
 
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
