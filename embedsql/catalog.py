@@ -124,7 +124,7 @@ def has_row_security(connection: psycopg.Connection, spec: IndexSpec) -> bool:
 
 def hides_rows(connection: psycopg.Connection, spec: IndexSpec) -> bool:
     """Whether row-level security of the source may hide rows from the connection's role."""
-    table = sqlfile.text(sqlfile.identifier(spec.schema, spec.table))
+    table = sqlfile.quoted(spec.schema, spec.table)
     found = connection.execute(
         "SELECT FROM pg_catalog.pg_class "
         "WHERE oid = pg_catalog.to_regclass(%s) AND pg_catalog.row_security_active(oid)",

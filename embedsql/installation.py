@@ -36,7 +36,7 @@ def install(connection: psycopg.Connection, version: int = schema.LATEST) -> int
         for statement in schema.extension_statements():
             connection.execute(statement.encode())
         before = installed_version(connection)
-        _refuse_newer(before)
+        schema.refuse_newer(before)
         if before < version:
             connection.execute(schema.upgrade_sql(before, version).encode())
     return before
@@ -78,19 +78,11 @@ def require_installed(connection: psycopg.Connection) -> None:
     found = installed_version(connection)
     if found == 0:
         raise SchemaVersionError("embedsql is not installed in this database: embedsql install")
-    _refuse_newer(found)
+    schema.refuse_newer(found)
     if found < schema.LATEST:
         raise SchemaVersionError(
             f"the database holds schema version {found} of embedsql, this release needs "
             f"{schema.LATEST}: embedsql install"
-        )
-
-
-def _refuse_newer(found: int) -> None:
-    if found > schema.LATEST:
-        raise SchemaVersionError(
-            f"the database holds schema version {found} of embedsql, newer than this release "
-            f"knows ({schema.LATEST}): upgrade the embedsql package"
         )
 
 

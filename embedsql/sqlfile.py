@@ -68,6 +68,11 @@ def identifier(*names: str) -> sql.Identifier:
     return sql.Identifier(*(name.replace("%", "%%") for name in names))
 
 
+def quoted(*names: str) -> str:
+    """``identifier`` as plain SQL text."""
+    return text(identifier(*names))
+
+
 def literal(value: str | int | None) -> sql.Literal:
     """A quoted value."""
     return sql.Literal(value.replace("%", "%%") if isinstance(value, str) else value)

@@ -155,8 +155,8 @@ class _Shadow:
         rows = bind.execute(
             self._table,
             {
-                "own": _quoted(own),
-                "source": _quoted(source),
+                "own": sqlfile.quoted(own),
+                "source": sqlfile.quoted(source),
                 "table": self._spec.table,
                 "index": self._spec.name,
                 "trigger_functions": functions,
@@ -171,7 +171,7 @@ class _Shadow:
         swaps = []
         for shadow, real in ours.items():
             plain: str = bind.execute(quote, {"name": real}).scalar_one()
-            swaps += [(f'"{shadow}"', _quoted(real)), (shadow, plain)]
+            swaps += [(f'"{shadow}"', sqlfile.quoted(real)), (shadow, plain)]
         renamed = {}
         for each, definition in objects.items():
             for shadow, real in swaps:
@@ -182,10 +182,10 @@ class _Shadow:
     def _moved(self, statement: str) -> str:
         spec = self._spec
         for name in (spec.table, spec.name, self._names.vector_index):
-            here, there = _quoted(spec.schema, name), _quoted(self.source, name)
+            here, there = sqlfile.quoted(spec.schema, name), sqlfile.quoted(self.source, name)
             for spelled in (_escaped, _doubled, str):
                 statement = statement.replace(spelled(here), spelled(there))
-        return statement.replace(_quoted(SCHEMA) + ".", _quoted(self.own) + ".")
+        return statement.replace(sqlfile.quoted(SCHEMA) + ".", sqlfile.quoted(self.own) + ".")
 
 
 def _lists_are_free(spec: IndexSpec) -> bool:
@@ -196,10 +196,6 @@ def _lists_are_free(spec: IndexSpec) -> bool:
 def _without_lists(definition: str) -> str:
     head, found, _ = definition.partition(" WITH (lists=")
     return head + (" INVALID" if definition.endswith(" INVALID") else "") if found else definition
-
-
-def _quoted(*names: str) -> str:
-    return sqlfile.text(sqlfile.identifier(*names))
 
 
 def _doubled(name: str) -> str:

@@ -32,7 +32,6 @@ from embedsql.alembic.operations import (
 )
 from embedsql.alembic.schema_operations import InstallEmbedsqlOp
 from embedsql.ddl import approximate_indexes
-from embedsql.errors import SchemaVersionError
 from embedsql.naming import ObjectNames
 from embedsql.spec import IndexSpec
 
@@ -62,11 +61,7 @@ def compare_semantic_indexes(
     if bind is None or bind.dialect.name != "postgresql" or not context.opts.get(OPTION):
         return
     installed = installed_version(bind)
-    if installed > schema.LATEST:
-        raise SchemaVersionError(
-            f"the database holds schema version {installed} of embedsql, newer than this release "
-            f"knows ({schema.LATEST}): upgrade the embedsql package"
-        )
+    schema.refuse_newer(installed)
     registered = registered_indexes(bind) if installed else {}
     default = bind.dialect.default_schema_name or "public"
     declared = declared_indexes(context.metadata, bind, registered, default)

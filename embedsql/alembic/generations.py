@@ -25,8 +25,8 @@ from alembic.operations import MigrateOperation, Operations
 from embedsql import ddl
 from embedsql.alembic.checks import check_made, existing_source
 from embedsql.alembic.found import registered_spec, registered_tuning
+from embedsql.alembic.literals import spec_of
 from embedsql.alembic.running import is_offline, run
-from embedsql.key import KeyColumn
 from embedsql.naming import ObjectNames
 from embedsql.spec import IndexSpec
 from embedsql.sqlsearch import function_statements
@@ -87,10 +87,7 @@ class _GenerationOp(MigrateOperation):
         Raises:
             DeclarationError: The declaration cannot be.
         """
-        columns = tuple(KeyColumn(column, sql_type) for column, sql_type in key.items())
-        spec = IndexSpec(
-            name=name, table=table, key=columns, text=tuple(text), dimensions=dimensions, **options
-        )
+        spec = spec_of(name, table, key, text, dimensions, options)
         operations.invoke(cls(spec, generation, before or generation - 1, partitioned=partitioned))
 
 

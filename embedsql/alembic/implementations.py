@@ -25,8 +25,7 @@ from embedsql.alembic.operations import (
 )
 from embedsql.alembic.running import is_offline, run
 from embedsql.alembic.schema_operations import InstallEmbedsqlOp, UninstallEmbedsqlOp
-from embedsql.ddl.triggers import EVENTS, trigger_names
-from embedsql.errors import DeclarationError, SchemaVersionError
+from embedsql.errors import DeclarationError
 from embedsql.naming import ObjectNames
 from embedsql.slots import Slots
 
@@ -38,11 +37,7 @@ def install(operations: Operations, operation: InstallEmbedsqlOp) -> None:
     installed = operation.upgrade_from  # offline, the revision's word is taken
     if not is_offline(operations):
         installed = installed_version(operations.get_bind())
-    if installed > schema.LATEST:
-        raise SchemaVersionError(
-            f"the database holds schema version {installed} of embedsql, newer than this release "
-            f"knows ({schema.LATEST}): upgrade the embedsql package"
-        )
+    schema.refuse_newer(installed)
     if installed >= operation.version:
         return
     script = schema.upgrade_sql(installed, operation.version)
@@ -99,7 +94,7 @@ def repair(operations: Operations, operation: SemanticIndexOp) -> None:
     spec = operation.spec
     found = _differences(operations, operation)
     strays = [
-        f"DROP TRIGGER {_quoted(each.name)} ON {_quoted(spec.schema, spec.table)};"
+        f"DROP TRIGGER {sqlfile.quoted(each.name)} ON {sqlfile.quoted(spec.schema, spec.table)};"
         for each in found
         if each.kind == "trigger" and each.expected is None
     ]
@@ -120,9 +115,7 @@ def suspend(operations: Operations, operation: SemanticIndexOp) -> None:
             f"{spec.name!r} has a generation besides the one that serves, whose triggers are in "
             f"the way: first embedsql reembed {spec.name} --finish, or --abort"
         )
-    slots = Slots(spec, names_of(operations, spec))
-    statements = _script("suspend.sql", source=slots.source, **trigger_names(slots))
-    run(operations, [sqlfile.text(statement) for statement in statements])
+    run(operations, ddl.drop_trigger_statements(spec, names_of(operations, spec)))
 
 
 def resume(operations: Operations, operation: SemanticIndexOp) -> None:
@@ -154,7 +147,7 @@ def _made_anew(operations: Operations, operation: SemanticIndexOp) -> list[str]:
     slots = Slots(spec, names_of(operations, spec))
     due = ddl.trigger_events(spec, partitioned=partitioned)
     drops: list[str] = []
-    for event in set(EVENTS) - set(due):
+    for event in set(ddl.EVENTS) - set(due):
         function = sqlfile.kit(slots.names.trigger_function(event))
         trigger = sqlfile.identifier(slots.names.trigger(event))
         fill = {"trigger": trigger, "source": slots.source, "function": function}
@@ -181,7 +174,3 @@ def _differences(operations: Operations, operation: SemanticIndexOp) -> list[Dif
         return differences(operations.get_bind(), operation.spec, names, partitioned=partitioned)
     except NotComparableError:
         return []
-
-
-def _quoted(*names: str) -> str:
-    return sqlfile.text(sqlfile.identifier(*names))

@@ -102,7 +102,7 @@ class RepairSemanticIndexOp(SemanticIndexOp):
 
 
 class SuspendSemanticIndexOp(SemanticIndexOp):
-    """Take the triggers and views away, which forbid that a column's type is altered.
+    """Take the triggers away, which forbid that a column's type is altered.
 
     Between this and ``resume_semantic_index``, in one transaction, no change can be missed.
     """
@@ -115,7 +115,7 @@ class SuspendSemanticIndexOp(SemanticIndexOp):
 
 
 class ResumeSemanticIndexOp(SemanticIndexOp):
-    """Put the triggers and views back that ``suspend_semantic_index`` took away."""
+    """Put the triggers back that ``suspend_semantic_index`` took away."""
 
     verb = "resume_semantic_index"
 

@@ -88,7 +88,7 @@ def mend_others(
 ) -> None:
     """Make other indexes of our tables anew, those called ``wrong``."""
     for name in sorted(wrong):
-        quoted = sqlfile.text(sqlfile.identifier(name))
+        quoted = sqlfile.quoted(name)
         for statement in ddl.create_statements(spec, names=names):
             if f" INDEX {quoted} " in statement:
                 anew = statement.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)

@@ -197,7 +197,7 @@ def trigger_texts(
 ) -> list[str]:
     """The statements that make those triggers, or their functions, that bear one of some names."""
     statements = _texts(trigger_statements(Slots(spec, names), partitioned=partitioned))
-    marks = [sqlfile.text(sqlfile.identifier(name)) for name in made]
+    marks = [sqlfile.quoted(name) for name in made]
     return [one for one in statements if any(mark in _first_line(one) for mark in marks)]
 
 

@@ -48,7 +48,7 @@ class Privilege:
     @property
     def values(self) -> sql.Composed:
         """As values of SQL, see ``rows``."""
-        name = sqlfile.text(sqlfile.identifier(*self.name))
+        name = sqlfile.quoted(*self.name)
         words = map(sqlfile.literal, (self.purpose, self.word, self.kind, name))
         columns = sqlfile.comma(map(sqlfile.literal, self.columns or ()))
         array = "NULL::text[]" if self.columns is None else "ARRAY[{}]::text[]"

@@ -60,7 +60,7 @@ def begin(
     serving = generations.serving
     _check(connection, generations, spec, space)
     names = ObjectNames(name, generations.last + 1)
-    table = sqlfile.text(sqlfile.identifier(spec.schema, spec.table))
+    table = sqlfile.quoted(spec.schema, spec.table)
     statements = ddl.next_generation_statements(
         spec,
         names,
@@ -117,7 +117,7 @@ def _check(
         )
     if spec == serving.spec and space in (None, serving.space):
         raise ModelChangeError(f"{spec.name!r} is declared so already: nothing would change")
-    source = describe_source(connection, sqlfile.text(sqlfile.identifier(spec.schema, spec.table)))
+    source = describe_source(connection, sqlfile.quoted(spec.schema, spec.table))
     check_text_columns(source, spec.text)
     if spec.lexical is not None:
         check_text_configuration(asks(connection), spec.lexical)

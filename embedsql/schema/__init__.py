@@ -36,6 +36,22 @@ def extension_statements() -> list[str]:
     return split(read(__name__, "extensions.sql"))
 
 
+def refuse_newer(installed: int) -> None:
+    """Refuse to work on a schema of a later release.
+
+    Args:
+        installed: Its version.
+
+    Raises:
+        SchemaVersionError: It is newer than this release knows.
+    """
+    if installed > LATEST:
+        raise SchemaVersionError(
+            f"the database holds schema version {installed} of embedsql, newer than this release "
+            f"knows ({LATEST}): upgrade the embedsql package"
+        )
+
+
 def _check(low: int, high: int) -> None:
     if not 0 <= low <= high <= LATEST:
         raise SchemaVersionError(
