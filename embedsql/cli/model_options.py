@@ -8,10 +8,9 @@ from enum import StrEnum
 import typer
 
 from embedsql.choices import Chunking
-from embedsql.cli.options import note
+from embedsql.cli.options import note, openai_key
 from embedsql.embedders import EmbedderOptions, Space, load_embedder
 from embedsql.errors import DeclarationError, ProviderError
-from embedsql.settings import Settings
 
 
 class Providers(StrEnum):
@@ -24,13 +23,8 @@ class Providers(StrEnum):
 
 def model_space(model: str, options: EmbedderOptions) -> Space | None:
     """The model's space; ``None`` where its server is away but the dimensions were given."""
-    key = Settings().openai_api_key
-    secret = key.get_secret_value() if key else None
     try:
-        return load_embedder(
-            model,
-            replace(options, api_key=secret),
-        ).space
+        return load_embedder(model, replace(options, api_key=openai_key())).space
     except ProviderError as error:
         if options.dimensions is None:
             raise

@@ -41,6 +41,12 @@ def conninfo(database_url: str | None) -> str:
     return Settings().conninfo(database_url)
 
 
+def openai_key() -> str | None:
+    """The key for ``openai:`` models, from the environment."""
+    key = Settings().openai_api_key
+    return None if key is None else key.get_secret_value()
+
+
 def open_database(database_url: str | None) -> psycopg.Connection:
     """An autocommit connection to a database that has the kit's schema."""
     connection = connect(conninfo(database_url))

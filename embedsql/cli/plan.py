@@ -18,6 +18,7 @@ from embedsql.cli.options import (
     conninfo,
     console,
     note,
+    openai_key,
     print_json,
     print_table,
 )
@@ -27,7 +28,6 @@ from embedsql.errors import ProviderError
 from embedsql.installation import require_installed
 from embedsql.plan import Plan, Variant, make_plan
 from embedsql.registry import find_index
-from embedsql.settings import Settings
 from embedsql.spec import DEFAULT_MODEL, IndexSpec
 from embedsql.vectors import Hnsw, Ivfflat, Quantization, Stored, VectorIndex
 
@@ -165,8 +165,7 @@ def _make(
 
 def _embedder(spec: IndexSpec, dimensions: int | None) -> Embedder | None:
     """The model; ``None`` where its server is away but the dimensions were given."""
-    key = Settings().openai_api_key
-    options = options_of(spec, api_key=key.get_secret_value() if key else None)
+    options = options_of(spec, api_key=openai_key())
     try:
         return load_embedder(spec.model, replace(options, dimensions=dimensions))
     except ProviderError as error:

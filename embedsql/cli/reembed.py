@@ -11,12 +11,19 @@ import typer
 from embedsql.choices import Backend, Chunking, LexicalIndex
 from embedsql.cli.logs import configure_logging
 from embedsql.cli.model_options import model_space
-from embedsql.cli.options import DatabaseUrl, IndexName, Json, conninfo, note, print_json
+from embedsql.cli.options import (
+    DatabaseUrl,
+    IndexName,
+    Json,
+    conninfo,
+    note,
+    openai_key,
+    print_json,
+)
 from embedsql.embedders import options_of
 from embedsql.errors import ModelChangeError
 from embedsql.evaluate import JudgedQuery, read_judged_queries
 from embedsql.reembed import Comparison, ModelChange
-from embedsql.settings import Settings
 from embedsql.spec import IndexSpec
 from embedsql.vectors import Quantization, Stored
 from embedsql.worker import WorkerOptions
@@ -101,8 +108,7 @@ def reembed(
         raise typer.BadParameter("--queries and --qrels go together", param_hint="--queries")
     configure_logging(retries=False)
     judged = read_judged_queries(queries, qrels) if queries and qrels else []
-    key = Settings().openai_api_key
-    options = WorkerOptions(api_key=key.get_secret_value() if key else None)
+    options = WorkerOptions(api_key=openai_key())
     with ModelChange(conninfo(database_url), index, options) as change:
         if rollback:
             change.rollback(force=force, patience=patience)

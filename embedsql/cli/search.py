@@ -15,6 +15,7 @@ from embedsql.cli.options import (
     conninfo,
     console,
     note,
+    openai_key,
     print_json,
     print_table,
 )
@@ -116,10 +117,7 @@ def search(
 
 def open_search(index: str, database_url: str | None) -> RegisteredSearch:
     """The index called ``index``, to be searched."""
-    key = Settings().openai_api_key
-    return RegisteredSearch(
-        conninfo(database_url), index, api_key=key.get_secret_value() if key else None
-    )
+    return RegisteredSearch(conninfo(database_url), index, api_key=openai_key())
 
 
 def _reranker(model: str | None, url: str | None) -> Reranker | None:

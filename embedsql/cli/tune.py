@@ -13,17 +13,15 @@ from embedsql.cli.options import (
     DatabaseUrl,
     IndexName,
     Json,
-    conninfo,
     note,
     open_database,
     print_json,
     print_table,
 )
+from embedsql.cli.search import open_search
 from embedsql.evaluate import read_judged_queries
-from embedsql.registered import RegisteredSearch
 from embedsql.registry import find_index
 from embedsql.search import SearchTuning
-from embedsql.settings import Settings
 from embedsql.sqlsearch import function_statements
 from embedsql.stored_tuning import store_tuning
 from embedsql.tune import Tuned, changed_fields, literal
@@ -67,11 +65,9 @@ def tune(
     if (queries is None) != (qrels is None):
         raise typer.BadParameter("needs --qrels, and the other way round", param_hint="--queries")
     judged = read_judged_queries(queries, qrels) if queries and qrels else []
-    key = Settings().openai_api_key
-    secret = key.get_secret_value() if key else None
     with (
         open_database(database_url) as connection,
-        RegisteredSearch(conninfo(database_url), index, api_key=secret) as search,
+        open_search(index, database_url) as search,
     ):
         tuned = tune_index(
             connection, search, index, judged=judged, sample=sample, target=target_recall

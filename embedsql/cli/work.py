@@ -20,9 +20,11 @@ from embedsql.cli.logs import configure_logging
 from embedsql.cli.options import (
     DatabaseUrl,
     Json,
+    conninfo,
     console,
     note,
     open_database,
+    openai_key,
     print_json,
     print_table,
     progress_console,
@@ -30,7 +32,6 @@ from embedsql.cli.options import (
 from embedsql.cli.progress import drain_progress
 from embedsql.drift import find_drift
 from embedsql.requeue import dead_letters
-from embedsql.settings import Settings
 from embedsql.status import index_status, model_changes
 from embedsql.status import workers as known_workers
 from embedsql.verify import Verdict, verify_index
@@ -71,17 +72,15 @@ def worker(
     """
     watched = drain and progress_console.is_terminal
     configure_logging(logging.WARNING if watched else logging.INFO)
-    settings = Settings()
-    key = settings.openai_api_key
     options = WorkerOptions(
         batch_size=batch_size,
         drain=drain,
         poll_interval=poll_interval,
         threads=threads,
-        api_key=key.get_secret_value() if key else None,
+        api_key=openai_key(),
         queries=queries,
     )
-    info = settings.conninfo(database_url)
+    info = conninfo(database_url)
     _spare_collections()
     with drain_progress(info, enabled=watched) as advance:
         running = Worker(info, options, on_batch=advance)
