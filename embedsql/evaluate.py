@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 
 from embedsql.errors import InputFileError, MissingExtraError
+from embedsql.key import document_id
+from embedsql.registered import RegisteredSearch
+from embedsql.search import Mode
 
 DEPTH = 100
 
@@ -84,6 +87,30 @@ def evaluate(queries: Sequence[JudgedQuery], search: SearchKeys) -> Evaluation:
     p50, p95 = np.percentile(milliseconds, [50, 95])
     ndcg, recall, mrr = (float(found[measure]) for measure in measures)
     return Evaluation(len(queries), ndcg, recall, mrr, float(p50), float(p95))
+
+
+def judge_search(
+    search: RegisteredSearch, queries: Sequence[JudgedQuery], mode: Mode
+) -> Evaluation:
+    """Judge an index by the rows that it gives.
+
+    Args:
+        search: The index; its model is loaded before anything is timed.
+        queries: With at least one relevant row each.
+        mode: Named, so that an outage of the model's provider is an error: without a name the
+            search would fall back to words alone, and that would be judged instead.
+
+    Raises:
+        MissingExtraError: ir-measures is not installed.
+        EmbeddingError: A query cannot be embedded, and the mode needs that.
+    """
+
+    def ranking(text: str) -> Sequence[tuple[str, float]]:
+        hits = search.search(text, mode=mode, limit=DEPTH).hits
+        return [(document_id(key), hit.score) for key, hit in hits]
+
+    search.warm_up(mode)
+    return evaluate(queries, ranking)
 
 
 def read_judged_queries(queries: Path, judgements: Path) -> list[JudgedQuery]:

@@ -20,10 +20,10 @@ from embedsql.cli import (
     database,
     declare,
     doctor,
+    evaluate,
     grants,
     maintain,
     plan,
-    query,
     queue,
     reembed,
     schema,
@@ -46,7 +46,7 @@ schema.add_to(app)
 declare.add_to(app)
 work.add_to(app)
 search.add_to(app)
-query.add_to(app)
+evaluate.add_to(app)
 queue.add_to(app)
 reembed.add_to(app)
 grants.add_to(app)

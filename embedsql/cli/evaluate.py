@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,7 +14,7 @@ from embedsql.cli.options import (
     print_json,
 )
 from embedsql.cli.search import SearchMode, open_search
-from embedsql.evaluate import DEPTH, evaluate, read_judged_queries
+from embedsql.evaluate import judge_search, read_judged_queries
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,14 +33,8 @@ def evaluate_index(
     """Judge an index on queries whose right answers are known."""
     judged = read_judged_queries(queries, qrels)
     with open_search(index, database_url) as searcher:
-        mode = mode or searcher.best_mode  # named: words alone would be judged as something else
-
-        def ranking(text: str) -> Sequence[tuple[str, float]]:
-            found = searcher.search(text, mode=mode, limit=DEPTH)
-            return [(_document_id(key), hit.score) for key, hit in found.hits]
-
-        searcher.warm_up(mode)
-        result = evaluate(judged, ranking)
+        mode = mode or searcher.best_mode
+        result = judge_search(searcher, judged, mode)
     if as_json:
         print_json({"index": index, "mode": mode, **result.to_json()})
         return
@@ -50,7 +43,3 @@ def evaluate_index(
         f"nDCG@10 {result.ndcg_at_10:.4f}   Recall@100 {result.recall_at_100:.4f}   "
         f"MRR@10 {result.mrr_at_10:.4f}   p50 {result.p50:.1f} ms   p95 {result.p95:.1f} ms"
     )
-
-
-def _document_id(key: Any) -> str:
-    return "\t".join(map(str, key.values())) if isinstance(key, dict) else str(key)

@@ -17,6 +17,8 @@ from sqlalchemy.types import UserDefinedType
 
 from embedsql import sqlfile
 from embedsql.errors import QueryError
+from embedsql.key import shown_key
+from embedsql.naming import quoted
 from embedsql.search.target import Target
 from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
@@ -92,16 +94,9 @@ class Key:
         return and_(*(column == value for column, value in pairs))
 
 
-def shown_key(spec: IndexSpec, values: Sequence[Any]) -> Any:
-    """A key as results show it: a scalar, or an object by column for a key of several."""
-    if len(values) == 1:
-        return values[0]
-    return {column.name: value for column, value in zip(spec.key, values, strict=True)}
-
-
 def keys_json(spec: IndexSpec, keys: Sequence[Sequence[Any]]) -> str:
     """Keys as the files take many of them."""
-    return json.dumps([shown_key(spec, [_as_text(part) for part in key]) for key in keys])
+    return json.dumps([shown_key(spec.key, [_as_text(part) for part in key]) for key in keys])
 
 
 def run(
@@ -140,8 +135,7 @@ def _asked_key(slots: Slots) -> sql.Composed:
 
 
 def _configuration(spec: IndexSpec) -> sql.Composed:
-    name = (spec.lexical or "simple").replace('"', '""')
-    return sql.SQL("{}::regconfig").format(sqlfile.literal(f'"{name}"'))
+    return sql.SQL("{}::regconfig").format(sqlfile.literal(quoted(spec.lexical or "simple")))
 
 
 def _as_text(value: Any) -> str:

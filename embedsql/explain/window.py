@@ -11,7 +11,8 @@ from sqlalchemy import Double, and_, cast, false, func, null, select
 
 from embedsql import sqlfile
 from embedsql.explain.explanation import HitExplanation, Lane, Term
-from embedsql.explain.statement import Key, Subject, keys_json, run, shown_key
+from embedsql.explain.statement import Key, Subject, keys_json, run
+from embedsql.key import shown_key
 from embedsql.naming import ObjectNames
 from embedsql.search.bound import bound
 from embedsql.search.fusion import ranked_rows
@@ -154,7 +155,7 @@ def _explained(spec: IndexSpec, one: Candidate, terms: Sequence[Term]) -> HitExp
         parts.append(f"{boost:.3f} by boosts")
     says = f"{one.shown_score:.3f} = {' + '.join(parts)}"
     return HitExplanation(
-        shown_key(spec, one.key),
+        shown_key(spec.key, one.key),
         one.place,
         one.shown_score,
         one.dense,

@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from embedsql.evaluate import DEPTH, Evaluation, JudgedQuery, evaluate
+from embedsql.evaluate import Evaluation, JudgedQuery, judge_search
+from embedsql.key import shown_key
 from embedsql.registered import RegisteredSearch
 from embedsql.registry import RegisteredIndex
 from embedsql.search import Mode
@@ -83,8 +84,8 @@ def compare(
     return Comparison(
         len(asked),
         sum(shares) / len(shares) if shares else 1.0,
-        _judged(serving, judged, mode) if judged else None,
-        _judged(other, judged, mode) if judged else None,
+        _judge(serving, judged, mode) if judged else None,
+        _judge(other, judged, mode) if judged else None,
     )
 
 
@@ -97,12 +98,7 @@ def sample_chunks(connection: psycopg.Connection, index: RegisteredIndex) -> Sam
         ),
         {},
     ).fetchall()
-    names = [column.name for column in index.spec.key]
-    return [
-        (row[0] if len(names) == 1 else dict(zip(names, row[:-1], strict=True)), str(row[-1]))
-        for row in rows
-        if str(row[-1]).strip()
-    ]
+    return [(shown_key(index.spec.key, key), text) for *key, text in rows if text.strip()]
 
 
 def record(
@@ -132,18 +128,7 @@ def _first_rows(searcher: RegisteredSearch, key: Any, text: str) -> set[str]:
     return set(others[:TOP])
 
 
-def _judged(
+def _judge(
     searcher: RegisteredSearch, queries: Sequence[JudgedQuery], mode: Mode | None
 ) -> Evaluation:
-    lanes = mode or searcher.best_mode  # named: words alone would be judged as something else
-
-    def ranking(text: str) -> Sequence[tuple[str, float]]:
-        hits = searcher.search(text, mode=lanes, limit=DEPTH).hits
-        return [(_document_id(key), hit.score) for key, hit in hits]
-
-    searcher.warm_up(lanes)
-    return evaluate(queries, ranking)
-
-
-def _document_id(key: Any) -> str:
-    return "\t".join(map(str, key.values())) if isinstance(key, dict) else str(key)
+    return judge_search(searcher, queries, mode or searcher.best_mode)

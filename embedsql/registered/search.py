@@ -14,7 +14,7 @@ from sqlalchemy.sql import ColumnElement
 from embedsql.database import engine
 from embedsql.embedders import Embedder
 from embedsql.explain import Explanation, explain_search
-from embedsql.explain.statement import shown_key
+from embedsql.key import shown_key
 from embedsql.question import embedded
 from embedsql.registered.found import Found, strategy_of
 from embedsql.registered.generation import SearchedGeneration
@@ -117,7 +117,8 @@ class RegisteredSearch:
         ordered = reranked_rows(
             query or "", rows, limit, rerank, top=top, budget=budget, blend=blend
         )
-        hits = [(shown_key(self._generation.index.spec, row[:-1]), row[-1]) for row in ordered]
+        key = self._generation.index.spec.key
+        hits = [(shown_key(key, row[:-1]), row[-1]) for row in ordered]
         strategy = strategy_of(hits, searched.mode)
         return Found(
             hits,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from embedsql.embedders.base import Vectors
 from embedsql.errors import MissingExtraError
 from embedsql.evaluate import JudgedQuery
+from embedsql.key import document_id
 from embedsql.registered import RegisteredSearch
 from embedsql.search import SearchTuning
 
@@ -116,8 +116,3 @@ def _ndcg(
         one.query_id: one.value for one in ir_measures.iter_calc([nDCG @ DEPTH], judgements, run)
     }
     return np.array([by_query.get(query.query_id, 0.0) for query in judged])
-
-
-def document_id(key: Any) -> str:
-    """A key as judgements write it."""
-    return "\t".join(map(str, key.values())) if isinstance(key, dict) else str(key)

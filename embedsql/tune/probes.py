@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from embedsql import sqlfile
+from embedsql.key import shown_key
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 from embedsql.vector_index import count_vectors
@@ -56,12 +57,8 @@ def stored_probes(connection: psycopg.Connection, index: RegisteredIndex, most: 
         method=sql.SQL(method),
     )
     found = connection.execute(statement, {"percent": percent, "most": most}).fetchall()
-    names = [column.name for column in index.spec.key]
     return [
-        Probe(
-            np.array(vector, dtype=np.float32),
-            key[0] if len(key) == 1 else dict(zip(names, key, strict=True)),
-        )
+        Probe(np.array(vector, dtype=np.float32), shown_key(index.spec.key, key))
         for *key, vector in found
     ]
 
