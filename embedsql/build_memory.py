@@ -25,7 +25,7 @@ def build_memory(index: ApproximateIndex, rows: int) -> int:
     """
     spec, vector = index.spec, index.entry_bytes
     if index.method == "ivfflat":
-        lists = spec.ivfflat.lists or max(1, rows // 1000)
+        lists = spec.ivfflat.lists or spec.ivfflat.lists_for(rows)
         return min(rows, 50 * lists) * (vector + 8) + (8 << 20)
     # half of a node's links again in the layers above the lowest
     links = 2 * spec.hnsw.m * _LINK_BYTES * 3 // 2

@@ -63,7 +63,7 @@ class Ivfflat:
 
     @staticmethod
     def lists_for(rows: int) -> int:
-        """How many lists suit so many rows."""
+        """How many lists suit so many rows, as pgvector's authors advise."""
         return max(1, rows // 1000) if rows <= 1_000_000 else int(rows**0.5)
 
 

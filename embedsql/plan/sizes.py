@@ -16,7 +16,7 @@ def ann_bytes(spec: IndexSpec, vectors: int) -> int:
     """Size of the approximate indexes on so many vectors; 0 where none is declared."""
     wanted = wanted_indexes(spec) if vectors else ()
     return sum(
-        _ivfflat(one.entry_bytes, vectors, spec.ivfflat.lists or max(1, vectors // 1000))
+        _ivfflat(one.entry_bytes, vectors, spec.ivfflat.lists or spec.ivfflat.lists_for(vectors))
         if one.method == "ivfflat"
         else _hnsw(one.entry_bytes, vectors, spec.hnsw.m)
         for one in wanted
