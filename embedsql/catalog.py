@@ -13,6 +13,7 @@ from psycopg.rows import tuple_row
 from embedsql import sqlfile
 from embedsql.errors import DeclarationError
 from embedsql.key import KeyColumn
+from embedsql.naming import quoted
 from embedsql.spec import IndexSpec
 
 _KINDS = {
@@ -237,8 +238,7 @@ def asks(connection: psycopg.Connection) -> Ask:
 
 def _find(connection: psycopg.Connection, table: str) -> tuple[Any, ...] | None:
     cursor = connection.cursor(row_factory=tuple_row)
-    quoted = '"' + table.replace('"', '""') + '"'
-    for spelling in (table, quoted):
+    for spelling in (table, quoted(table)):
         try:
             with connection.transaction():
                 found = cursor.execute(_TABLE, [spelling]).fetchone()

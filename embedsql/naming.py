@@ -27,6 +27,11 @@ def bounded(stem: str, suffix: str) -> str:
     return f"{kept}_{digest}_{suffix}"
 
 
+def quoted(name: str) -> str:
+    """A name in double quotes, as ``regconfig`` and the like read it: ``my config`` is one name."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 @dataclass(frozen=True)
 class ObjectNames:
     """The names of one index's objects; see the module docstring for where they stand."""

@@ -36,8 +36,7 @@ def requeue_rows(connection: psycopg.Connection, index: RegisteredIndex, where: 
         slots.source_key_as_own("s"), slots.source, condition
     )
     with connection.transaction():
-        # the source first, as a TRUNCATE of it does
-        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(slots.source), {})
+        connection.execute(slots.lock_source, {})
         logged = sqlfile.statement(
             __package__,
             "requeue.sql",

@@ -32,6 +32,15 @@ class Slots:
         self.index_view = sqlfile.identifier(spec.schema, spec.name)
         self.source = sqlfile.identifier(spec.schema, spec.table)
 
+    @property
+    def lock_source(self) -> sql.Composed:
+        """Comes before any other lock in a transaction of ours.
+
+        A user's TRUNCATE locks the source, then our tables in its trigger: in the other order, the
+        two could deadlock.
+        """
+        return sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(self.source)
+
     @cached_property
     def key_columns(self) -> sql.Composed:
         """``key_1, key_2``"""

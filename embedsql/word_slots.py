@@ -5,6 +5,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from embedsql import sqlfile
+from embedsql.naming import quoted
 from embedsql.slots import Slots
 
 
@@ -39,9 +40,7 @@ class WordSlots:
     def configuration(self) -> sql.Composable:
         """The text-search configuration of a row ``k``: the declared one, or the row's own."""
         assert self._spec.lexical is not None
-        declared = sql.SQL("{}::regconfig").format(
-            sqlfile.literal('"' + self._spec.lexical.replace('"', '""') + '"')
-        )
+        declared = sql.SQL("{}::regconfig").format(sqlfile.literal(quoted(self._spec.lexical)))
         if self._spec.lexical_column is None:
             return declared
         return sql.SQL(

@@ -19,6 +19,7 @@ from embedsql.slots import Slots
 
 LONGEST_WINDOW = 20_000  # keys looked at in one transaction: tens of milliseconds
 
+# row_security: a row that a policy hides would be passed over in silence; now it is an error
 _SETTINGS = f"""SELECT set_config('row_security', 'off', true),
     set_config('lock_timeout', '2s', true), {BY_KEY}"""
 
@@ -49,7 +50,7 @@ class Backfill:
             key_from_json=slots.key_from_json("key"),
         )
         self._place = sqlfile.statement(__package__, "backfill_place.sql")
-        self._lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(slots.source)
+        self._lock = slots.lock_source
 
     def claim(self, connection: psycopg.Connection, size: int) -> Batch | None:
         """Claim up to ``size`` keys; ``None`` where nothing is left to find."""
@@ -76,8 +77,6 @@ class Backfill:
         self, connection: psycopg.Connection, seen: list[str], size: int
     ) -> Batch | None:
         with connection.transaction():
-            # a row hidden by a policy would be passed over, and the source comes first as in a
-            # TRUNCATE, whose trigger empties our tables
             connection.execute(_SETTINGS)
             connection.execute(self._lock, {})
             claimers_lock(connection, self._index_id)

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from embedsql import ddl, sqlfile
 from embedsql.installation import installed_version
+from embedsql.naming import quoted
 from embedsql.plan.sample import Sample, SampledChunk
 from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
@@ -101,8 +102,7 @@ def _lexemes(spec: IndexSpec, *, installed: bool) -> sql.Composed:
         if installed
         else "to_tsvector({}::regconfig, concat_ws(' ', k.heading, k.chunk))"
     )
-    configuration = sqlfile.literal('"' + spec.lexical.replace('"', '""') + '"')
-    return sql.SQL(called).format(configuration)
+    return sql.SQL(called).format(sqlfile.literal(quoted(spec.lexical)))
 
 
 def _vector(spec: IndexSpec) -> tuple[str, str]:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 
 import psycopg
-from psycopg import sql
 
 from embedsql import ddl, registry, sqlfile
 from embedsql.errors import ModelChangeError
@@ -136,9 +135,7 @@ def _repoint(
 ) -> None:
     connection.execute(_BRIEFLY)
     act_as_owner(connection, serving)
-    # the source first, as every search takes its locks
-    source = Slots(target.spec).source
-    connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(source), {})
+    connection.execute(Slots(target.spec).lock_source, {})  # first, as every search locks it
     for statement in statements:
         connection.execute(statement.encode())
 

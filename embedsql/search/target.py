@@ -30,7 +30,7 @@ from sqlalchemy.types import NullType
 
 from embedsql.choices import LexicalIndex
 from embedsql.errors import QueryError
-from embedsql.naming import key_columns
+from embedsql.naming import key_columns, quoted
 from embedsql.search.bound import BoundQuery
 from embedsql.search.query import Mode
 from embedsql.spec import IndexSpec
@@ -142,8 +142,7 @@ class Target:
 
     def configuration(self) -> ColumnElement[Any]:
         """The same, as SQL."""
-        quoted = '"' + self.require_lexical().replace('"', '""') + '"'
-        return cast(literal(quoted, Text), REGCONFIG)
+        return cast(literal(quoted(self.require_lexical()), Text), REGCONFIG)
 
     def filters(
         self, key: Sequence[ColumnElement[Any]], query: BoundQuery

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 import psycopg
-from psycopg import sql
 
 from embedsql.changelog import BY_KEY, Batch, ChangeLog
 from embedsql.database import storable
@@ -39,7 +38,7 @@ class Vectors:
         self._index = index
         self._max_attempts = max_attempts
         slots = Slots(index.spec, index.names)
-        self._lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(slots.source)
+        self._lock = slots.lock_source
         self._save_rows = filled("save_rows.sql", slots)
         self._acknowledge = filled("acknowledge.sql", slots)
         self._forget_rows = filled("forget_rows.sql", slots)
@@ -83,8 +82,6 @@ class Vectors:
                 self._chunks.measure(connection, batch, [*rows, *failed])
         with connection.transaction():
             connection.execute(_SETTINGS)
-            # The source first, as a user's TRUNCATE does before its trigger empties our tables:
-            # the other way round, the two could deadlock.
             connection.execute(self._lock, {})
             log.fence(connection, batch)
             rows, locked_away = self._lock_rows(connection, batch, rows)
