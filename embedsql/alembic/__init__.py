@@ -25,7 +25,7 @@ migration stays short; the worker builds the vector index, too, once they are em
 
 from __future__ import annotations
 
-from embedsql.alembic.creation import CreateSemanticIndexOp, DropSemanticIndexOp
+from embedsql.alembic.creation_operations import CreateSemanticIndexOp, DropSemanticIndexOp
 from embedsql.alembic.hooks import embedsql_hooks, register_operations
 from embedsql.alembic.operations import (
     ChangeSemanticIndexOp,

@@ -10,11 +10,11 @@ from alembic.operations import MigrateOperation, ops
 from sqlalchemy.engine import Connection
 
 from embedsql import schema
-from embedsql.alembic.catalogue import Difference, NotComparableError, differences
 from embedsql.alembic.changes import SOURCE_FIELDS, needs_new_vectors, rebuilds_vector_index
 from embedsql.alembic.checks import check_name, check_proposed
-from embedsql.alembic.creation import CreateSemanticIndexOp, DropSemanticIndexOp
+from embedsql.alembic.creation_operations import CreateSemanticIndexOp, DropSemanticIndexOp
 from embedsql.alembic.declarations import Declared, declared_indexes
+from embedsql.alembic.differences import Difference, NotComparableError, differences
 from embedsql.alembic.found import (
     FoundIndex,
     find_source,

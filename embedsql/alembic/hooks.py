@@ -12,7 +12,7 @@ from alembic.operations import Operations
 
 from embedsql.alembic import implementations, making, rendering
 from embedsql.alembic.compare import OPTION, compare_semantic_indexes
-from embedsql.alembic.creation import CreateSemanticIndexOp, DropSemanticIndexOp
+from embedsql.alembic.creation_operations import CreateSemanticIndexOp, DropSemanticIndexOp
 from embedsql.alembic.generations import register_generations
 from embedsql.alembic.operations import (
     ChangeSemanticIndexOp,

@@ -9,8 +9,8 @@ from alembic.operations import Operations
 
 from embedsql import ddl, declare, schema, sqlfile
 from embedsql.alembic import vector_index
-from embedsql.alembic.catalogue import Difference, NotComparableError, differences
 from embedsql.alembic.changes import needs_new_vectors, rebuilds_vector_index, replacing
+from embedsql.alembic.differences import Difference, NotComparableError, differences
 from embedsql.alembic.found import (
     generations,
     installed_version,

@@ -6,7 +6,7 @@ from alembic.operations import Operations
 
 from embedsql import ddl, declare
 from embedsql.alembic.checks import check_made, existing_source
-from embedsql.alembic.creation import CreationOp
+from embedsql.alembic.creation_operations import CreationOp
 from embedsql.alembic.found import registered_generation
 from embedsql.alembic.operations import ChangeSemanticIndexOp, SemanticIndexOp
 from embedsql.alembic.running import is_offline, run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from embedsql.alembic.changes import needs_new_vectors
-from embedsql.alembic.creation import CreationOp
+from embedsql.alembic.creation_operations import CreationOp
 from embedsql.alembic.literals import arguments_of, literal
 from embedsql.alembic.operations import (
     ChangeSemanticIndexOp,

@@ -119,7 +119,7 @@ class _Shadow:
     def __init__(self, spec: IndexSpec, names: ObjectNames) -> None:
         self._spec = spec
         self._names = names
-        self._table = text(sqlfile.read(__package__, "catalogue.sql"))
+        self._objects = text(sqlfile.read(__package__, "objects.sql"))
         word = uuid.uuid4().hex[:12]
         self.own, self.source = f"embedsql_own_{word}", f"embedsql_source_{word}"
 
@@ -153,7 +153,7 @@ class _Shadow:
         """What stands in two schemas; of the second, what belongs to the source."""
         functions = [self._names.trigger_function(event) for event in ddl.EVENTS]
         rows = bind.execute(
-            self._table,
+            self._objects,
             {
                 "own": sqlfile.quoted(own),
                 "source": sqlfile.quoted(source),
