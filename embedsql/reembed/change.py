@@ -15,7 +15,7 @@ from embedsql.installation import require_installed
 from embedsql.reembed import compare, filling, start
 from embedsql.reembed.compare import Comparison
 from embedsql.reembed.generations import Generations
-from embedsql.reembed.hands import Hands
+from embedsql.reembed.stand_in import StandIn
 from embedsql.reembed.switch import switch
 from embedsql.registered import RegisteredSearch
 from embedsql.registry import RegisteredIndex
@@ -54,7 +54,7 @@ class ModelChange:
         except BaseException:
             self._connection.close()
             raise
-        self._hands = Hands(conninfo, self._options)
+        self._stand_in = StandIn(conninfo, self._options)
 
     def __enter__(self) -> ModelChange:
         return self
@@ -65,7 +65,7 @@ class ModelChange:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._hands.__exit__()
+        self._stand_in.__exit__()
         self._connection.close()
 
     @property
@@ -93,7 +93,7 @@ class ModelChange:
             ModelChangeError: There is none, or workers leave it alone.
         """
         following = self.generations.require_next()
-        filling.fill(self._connection, following, self._hands)
+        filling.fill(self._connection, following, self._stand_in)
 
     def compare(self, judged: Sequence[JudgedQuery] = (), mode: Mode | None = None) -> Comparison:
         """Compare the next generation with the one that serves, and keep what was found.
@@ -140,7 +140,7 @@ class ModelChange:
             self._connection,
             following,
             both.serving,
-            self._hands,
+            self._stand_in,
             force=force,
             patience=patience,
         )
@@ -160,7 +160,7 @@ class ModelChange:
             self._connection,
             both.require_previous(),
             both.serving,
-            self._hands,
+            self._stand_in,
             force=force,
             patience=patience,
         )

@@ -8,7 +8,7 @@ import psycopg
 
 from embedsql import ddl, sqlfile
 from embedsql.errors import IndexNotFoundError, ModelChangeError
-from embedsql.reembed.hands import Hands
+from embedsql.reembed.stand_in import StandIn
 from embedsql.registry import RegisteredIndex, find_generations
 from embedsql.slots import Slots
 from embedsql.vector_index import builds, count_vectors, ensure_vector_indexes
@@ -22,26 +22,26 @@ SELECT coalesce((SELECT i.indisvalid FROM pg_catalog.pg_index AS i
 """
 
 
-def fill(connection: psycopg.Connection, index: RegisteredIndex, hands: Hands) -> None:
+def fill(connection: psycopg.Connection, index: RegisteredIndex, stand_in: StandIn) -> None:
     """Wait until the backfill is over and the approximate indexes built, by a worker or here.
 
     Args:
         connection: In autocommit mode.
         index: The generation.
-        hands: Who embeds meanwhile.
+        stand_in: Who embeds meanwhile.
 
     Raises:
         ModelChangeError: The generation is gone, or workers leave it alone.
     """
     while _backfilling(connection, index):
-        hands.ensure(connection)
+        stand_in.ensure(connection)
         time.sleep(POLL_SECONDS)
     build_from = time.monotonic() + GRACE_SECONDS
     while not is_built(connection, index):
-        hands.ensure(connection)
+        stand_in.ensure(connection)
         # a worker does so at once, if its role may; two at a time would be in each other's way
         nobody = time.monotonic() >= build_from and not _being_built(connection, index)
-        if nobody and not hands.own:
+        if nobody and not stand_in.works:
             ensure_vector_indexes(connection, index)
         time.sleep(POLL_SECONDS)
 

@@ -1,4 +1,4 @@
-"""Somebody who embeds while a change waits: workers that run already, else one of our own."""
+"""A worker of our own while a model change waits, where no other worker is running."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SELECT EXISTS (SELECT FROM embedsql.worker
 """
 
 
-class Hands:
-    """A worker in a thread of this process, from when it is seen that no other lives.
+class StandIn:
+    """A worker in a thread of this process, started when no other one gives a sign of life.
 
     Args:
         conninfo: Where the database is.
@@ -29,7 +29,7 @@ class Hands:
         self._thread: threading.Thread | None = None
         self._crash: BaseException | None = None
 
-    def __enter__(self) -> Hands:
+    def __enter__(self) -> StandIn:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -38,15 +38,15 @@ class Hands:
             self._thread.join()
 
     @property
-    def own(self) -> bool:
-        """Whether the worker is our own."""
+    def works(self) -> bool:
+        """Whether it was started."""
         return self._thread is not None
 
     def ensure(self, connection: psycopg.Connection) -> None:
-        """See to it that somebody works.
+        """Start the worker unless it runs or another worker does.
 
         Raises:
-            Exception: Our own worker came to grief, with this.
+            Exception: What ended our own worker.
         """
         if self._crash is not None:
             raise self._crash

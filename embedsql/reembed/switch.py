@@ -11,7 +11,7 @@ from embedsql import ddl, registry, sqlfile
 from embedsql.errors import ModelChangeError
 from embedsql.reembed.filling import behind, dead, look_again
 from embedsql.reembed.generations import act_as_owner
-from embedsql.reembed.hands import Hands
+from embedsql.reembed.stand_in import StandIn
 from embedsql.reembed.start import refuse_dependents
 from embedsql.registry import RegisteredIndex
 from embedsql.search import SearchTuning
@@ -46,7 +46,7 @@ def switch(
     connection: psycopg.Connection,
     target: RegisteredIndex,
     serving: RegisteredIndex,
-    hands: Hands,
+    stand_in: StandIn,
     *,
     force: bool = False,
     patience: float = PATIENCE_SECONDS,
@@ -60,7 +60,7 @@ def switch(
         connection: In autocommit mode.
         target: A generation that is filled.
         serving: The one that serves.
-        hands: Who embeds what is left.
+        stand_in: Who embeds what is left.
         force: Switch although rows are dead, or still lacking when the patience is at its end.
         patience: Seconds.
 
@@ -78,7 +78,7 @@ def switch(
     registry.set_state(connection, target.index_id, "switching")
     done = False
     try:
-        _wait_and_switch(connection, target, serving, hands, in_place, force, patience)
+        _wait_and_switch(connection, target, serving, stand_in, in_place, force, patience)
         done = True
     finally:
         if not done and not connection.closed:
@@ -90,7 +90,7 @@ def _wait_and_switch(
     connection: psycopg.Connection,
     target: RegisteredIndex,
     serving: RegisteredIndex,
-    hands: Hands,
+    stand_in: StandIn,
     in_place: bool,
     force: bool,
     patience: float,
@@ -105,7 +105,7 @@ def _wait_and_switch(
     lacking: Callable[[], int] = lambda: behind(connection, target, serving)  # noqa: E731
     why = "rows still lack"
     while True:
-        hands.ensure(connection)
+        stand_in.ensure(connection)
         late = time.monotonic() >= deadline
         backfilling = look_again(connection, target).backfilling
         if (not backfilling and not lacking()) or (late and force):
