@@ -23,9 +23,8 @@ from benchmarks.report import write_report
 from benchmarks.stage import ROUNDS, interleaved, ratio
 from embedsql.choices import Backend
 from embedsql.embedders import Embedder, EmbedderOptions, load_embedder
-from embedsql.embedders.backends import Agreement
+from embedsql.embedders.backends import Agreement, multiplies_int8
 from embedsql.embedders.base import Vectors
-from embedsql.embedders.processor import multiplies_int8
 from embedsql.errors import MissingExtraError
 from embedsql.evaluate import DEPTH, JudgedQuery, evaluate, read_judged_queries
 from embedsql.spec import DEFAULT_MODEL

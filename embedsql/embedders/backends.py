@@ -23,9 +23,8 @@ from embedsql.choices import Backend
 from embedsql.embedders import onnx, openvino
 from embedsql.embedders.base import Vectors, normalized
 from embedsql.embedders.fingerprint import fingerprint
-from embedsql.embedders.processor import multiplies_int8
+from embedsql.embedders.loading import tokenizer_of
 from embedsql.embedders.sample_texts import comparison_texts
-from embedsql.embedders.tokenizer import tokenizer_of
 from embedsql.errors import ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -35,6 +34,10 @@ log = logging.getLogger(__name__)
 
 LEAST_AGREEMENT = 0.95  # mean cosine; less, and the int8 weights are not worth having
 RECIPE = 1  # counts up when int8 weights are made in another way
+
+CPU_INFO = Path("/proc/cpuinfo")
+# products of 8-bit integers, summed in one instruction: x86, then ARM
+_INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 
 
 class Compiler(Protocol):
@@ -126,6 +129,16 @@ def cache_folder() -> Path:
 def agreement_of(folder: Path) -> Agreement:
     """What was measured when the int8 weights in ``folder`` were made."""
     return Agreement(**json.loads((folder / "agreement.json").read_text()))
+
+
+def multiplies_int8(cpu_info: Path = CPU_INFO) -> bool:
+    """Whether int8 is faster than floating point here; true where it cannot be told."""
+    try:
+        lines = cpu_info.read_text().splitlines()
+    except OSError:
+        return True
+    flags = [line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))]
+    return not flags or not _INT8_FLAGS.isdisjoint(flags[0].split())
 
 
 def _build(

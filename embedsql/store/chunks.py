@@ -11,10 +11,9 @@ from psycopg import sql
 from embedsql.changelog import Batch
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
-from embedsql.store.arrays import Array, VectorArray
+from embedsql.store.arrays import Array, VectorArray, keys_at
 from embedsql.store.column import VectorColumn
 from embedsql.store.filled import filled
-from embedsql.store.keys import keys_at
 from embedsql.store.outcome import Encoded, Row
 
 _UNKNOWN = (None, None)

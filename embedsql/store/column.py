@@ -10,9 +10,8 @@ from psycopg import sql
 
 from embedsql.changelog import Batch
 from embedsql.slots import Slots
-from embedsql.store.arrays import Array, VectorArray
+from embedsql.store.arrays import Array, VectorArray, keys_at, keys_of
 from embedsql.store.filled import filled
-from embedsql.store.keys import keys_at, keys_of
 from embedsql.store.outcome import Encoded, Row
 
 

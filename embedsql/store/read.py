@@ -13,8 +13,7 @@ from embedsql.changelog import BY_KEY, Batch
 from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
-from embedsql.store.arrays import Array
-from embedsql.store.keys import keys_of
+from embedsql.store.arrays import Array, keys_of
 from embedsql.store.outcome import Encoded
 
 # A row hidden by a policy must be an error: it would be taken for a deleted one. And a table that

@@ -10,11 +10,10 @@ from embedsql.changelog import BY_KEY, Batch, ChangeLog
 from embedsql.database import storable
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
-from embedsql.store.arrays import Array
+from embedsql.store.arrays import Array, keys_at, keys_of
 from embedsql.store.chunks import Chunks
 from embedsql.store.column import VectorColumn
 from embedsql.store.filled import filled
-from embedsql.store.keys import keys_at, keys_of
 from embedsql.store.outcome import Encoded, Failure, Outcome, Row
 
 # Not to wait for the disk: should the server crash, vectors and acknowledgement are lost together,

@@ -20,9 +20,9 @@ import pytest
 from embedsql import ConfigurationError, DeclarationError, MissingExtraError
 from embedsql.choices import Backend
 from embedsql.embedders import Embedder, EmbedderOptions, backends, load_embedder
+from embedsql.embedders.backends import multiplies_int8
 from embedsql.embedders.base import Space
 from embedsql.embedders.fingerprint import fingerprint, precision
-from embedsql.embedders.processor import multiplies_int8
 from embedsql.embedders.sample_texts import calibration_texts, comparison_texts
 from embedsql.key import KeyColumn
 from embedsql.spec import DEFAULT_MODEL, IndexSpec
