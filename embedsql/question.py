@@ -53,7 +53,7 @@ class Question:
     words_only: str | None = None
 
 
-def embedded(
+def embed_question(
     target: Target,
     query_vectors: Callable[[], QueryVectors],
     text: str | None,

@@ -15,7 +15,7 @@ from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 
 from embedsql.embedders.query_vectors import QueryVectors
 from embedsql.provider_outage import ProviderOutage
-from embedsql.question import SearchOptions, Where, conditions, embedded, shaping_of
+from embedsql.question import SearchOptions, Where, conditions, embed_question, shaping_of
 from embedsql.search import Mode, Query, SearchTuning, search_statement
 from embedsql.search.query import MOST_ROWS
 from embedsql.search.shaping import ShapingOptions
@@ -164,7 +164,7 @@ class Statements(ABC):
         shape, passing, target = shaping_of(shaping), conditions(where), self._target
         # refused before a model is loaded
         Query(text=text, mode="dense" if text is None else "lexical", vector=[1.0], limit=limit)
-        asked = embedded(
+        asked = embed_question(
             target,
             lambda: self._query_vectors,
             text,

@@ -15,7 +15,7 @@ from embedsql.database import engine
 from embedsql.embedders import Embedder
 from embedsql.explain import Explanation, explain_search
 from embedsql.key import shown_key
-from embedsql.question import embedded
+from embedsql.question import embed_question
 from embedsql.registered.found import Found, strategy_of
 from embedsql.registered.generation import SearchedGeneration
 from embedsql.rerank import Reranker
@@ -197,7 +197,7 @@ class RegisteredSearch:
         tuning: SearchTuning | None = None,
     ) -> Asked:
         searched = self._generation
-        asked = embedded(
+        asked = embed_question(
             searched.target, lambda: searched.query_vectors, query, mode, vector=vector
         )
         return Query(

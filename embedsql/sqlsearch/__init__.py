@@ -21,7 +21,7 @@ from embedsql.search.query import Mode
 from embedsql.slots import Slots, dollar_quoted
 from embedsql.spec import IndexSpec
 from embedsql.sqlsearch.pending import pending_fill
-from embedsql.sqlsearch.template import Template, search_template
+from embedsql.sqlsearch.template import SearchTemplate, search_template
 
 __all__ = ["drop_function_statements", "function_statements"]
 
@@ -126,7 +126,7 @@ def _body(spec: IndexSpec, modes: Sequence[Mode], tuning: SearchTuning) -> sql.C
 
 
 def _branch(
-    spec: IndexSpec, mode: Mode, template: Template, condition: str = "true"
+    spec: IndexSpec, mode: Mode, template: SearchTemplate, condition: str = "true"
 ) -> sql.Composed:
     """One mode's statement, its columns renamed by place and cast to those of the function."""
     key = [f"embedsql_key_{place}" for place in range(1, len(spec.key) + 1)]
@@ -153,7 +153,7 @@ def _branch(
     )
 
 
-def _result_columns(spec: IndexSpec, template: Template) -> sql.Composed:
+def _result_columns(spec: IndexSpec, template: SearchTemplate) -> sql.Composed:
     """``"id" bigint, "score" double precision, …``"""
     names = [column.name for column in spec.key]
     names += [_beside_key(spec, name) for name in (*template.hit, "complete")]
@@ -164,7 +164,7 @@ def _result_columns(spec: IndexSpec, template: Template) -> sql.Composed:
     )
 
 
-def _hit_types(template: Template) -> list[str]:
+def _hit_types(template: SearchTemplate) -> list[str]:
     hints = get_type_hints(Hit)
     return [
         next((sql_type for kind, sql_type in _TYPES.items() if _is(hints[name], kind)), "text")

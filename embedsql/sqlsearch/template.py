@@ -26,7 +26,7 @@ TERMS, SPACE = "embedsql_terms", "embedsql_space"
 
 
 @dataclass(frozen=True)
-class Template:
+class SearchTemplate:
     """One mode's statement.
 
     Attributes:
@@ -41,7 +41,7 @@ class Template:
 @lru_cache(maxsize=32)  # making one takes some 30 ms, and comparing a schema makes them all
 def search_template(
     spec: IndexSpec, mode: Mode, tuning: SearchTuning, *, operators: bool = False
-) -> Template:
+) -> SearchTemplate:
     """The statement that searches ``spec`` in one mode.
 
     Args:
@@ -72,7 +72,7 @@ def search_template(
         for found in statement.column_descriptions
         if isinstance(found["expr"], HitBundle)
     )
-    return Template(str(compiled), tuple(hit.c.keys()))
+    return SearchTemplate(str(compiled), tuple(hit.c.keys()))
 
 
 class _Compiler(PGCompiler):
