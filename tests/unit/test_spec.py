@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedsql import Chunking, DeclarationError, Hnsw, IndexSpec, Ivfflat, KeyColumn
+from embedsql.build_memory import build_memory
 from embedsql.choices import check_name
+from embedsql.ddl import wanted_indexes
+from embedsql.plan.sizes import ann_bytes
 from embedsql.spec import DEFAULT_MODEL
 
 KEY = (KeyColumn("id", "bigint"),)
@@ -146,6 +149,16 @@ def test_chunking_by_tokens_alone_brings_a_fitting_overlap() -> None:
 def test_hnsw_options_that_pgvector_refuses_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(DeclarationError, match="HNSW"):
         Hnsw(**options)
+
+
+def test_ivfflat_above_a_million_rows_is_planned_with_the_lists_that_are_built() -> None:
+    rows = 4_000_000
+    chosen, named = spec(index="ivfflat"), spec(index="ivfflat", ivfflat=Ivfflat(2000))
+
+    assert Ivfflat.lists_for(rows) == 2000
+    assert ann_bytes(chosen, rows) == ann_bytes(named, rows)
+    memory = [build_memory(wanted_indexes(one)[0], rows) for one in (chosen, named)]
+    assert memory[0] == memory[1]
 
 
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
