@@ -6,10 +6,10 @@ import psycopg
 
 from embedsql.ddl import ApproximateIndex
 
-_ELEMENT_BYTES = 160  # of a node of the graph, without its vector and its links
+_ELEMENT_BYTES = 160  # of an HNSW graph's node, without its vector and its links
 _LINK_BYTES = 16
 
-# as much as the server keeps of its tables in memory is a safe share of the machine
+# shared_buffers tells how much of the machine the server may use: a build may take as much again
 _SETTINGS = """
 SELECT pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')),
        pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers'))
@@ -27,7 +27,7 @@ def build_memory(index: ApproximateIndex, rows: int) -> int:
     if index.method == "ivfflat":
         lists = spec.ivfflat.lists or spec.ivfflat.lists_for(rows)
         return min(rows, 50 * lists) * (vector + 8) + (8 << 20)
-    # half of a node's links again in the layers above the lowest
+    # 2 m links in the lowest layer, and half as many again for the layers above it
     links = 2 * spec.hnsw.m * _LINK_BYTES * 3 // 2
     return rows * (vector + links + _ELEMENT_BYTES) + (8 << 20)
 

@@ -61,7 +61,7 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
 WHERE proname = {name} AND nspname = {schema} LIMIT 1
 """)
 
-# runs a statement without parameters, on whatever driver; its rows
+# runs a statement without parameters, over whatever driver, and returns its rows
 Ask = Callable[[str], Sequence[Any]]
 
 

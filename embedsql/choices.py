@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from embedsql.errors import DeclarationError
 from embedsql.naming import MAX_BYTES
 
-LOCAL = "sentence-transformers/"  # how models that run here are called
+LOCAL = "sentence-transformers/"  # prefix of models that run in this process
 
 Backend = Literal["torch", "openvino", "onnx"]
 Storage = Literal["table", "column"]

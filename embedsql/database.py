@@ -40,7 +40,9 @@ def conninfo(url: str) -> str:
                 f"the database URL starts with {scheme!r}: embedsql needs PostgreSQL, as in "
                 "postgresql://user@host/database"
             )
-        plain = "postgresql://" + rest.replace(" ", "%20")  # SQLAlchemy takes it as it is
+        plain = "postgresql://" + rest.replace(
+            " ", "%20"
+        )  # which SQLAlchemy accepts and libpq does not
     try:
         given = conninfo_to_dict(plain)
     except (psycopg.ProgrammingError, UnicodeEncodeError) as error:
@@ -70,10 +72,14 @@ def connect(info: str, *, application_name: str = APPLICATION_NAME) -> psycopg.C
             "database with an encoding"
         )
     if connection.info.parameter_status("standard_conforming_strings") == "off":
-        connection.execute("SET standard_conforming_strings = on")  # as a pooler does, too
+        connection.execute(
+            "SET standard_conforming_strings = on"
+        )  # a pooler keeps this one for its clients
     if is_pooled(connection):
-        connection.prepare_threshold = None  # what is prepared on one server is asked of another
-    # whatever the database's default: after waiting for a lock, a claim must see what it waited for
+        connection.prepare_threshold = (
+            None  # the next transaction may be on another server connection
+        )
+    # not the database's default: after a wait for a lock, a claim must see what was committed
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     return connection
 

@@ -26,7 +26,7 @@ from embedsql.sqlsearch import drop_function_statements, function_statements
 # CREATE TRIGGER waits for open transactions that wrote the table, and every writer queues behind
 # it meanwhile: so wait briefly, stand aside, try again
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
-# what that ends with: who waits longer than deadlock_timeout may be the one that is sent away
+# how such a wait fails: by time-out, or earlier, where we are the victim of a deadlock
 LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
@@ -97,7 +97,7 @@ def create_index(
             "try again when it is quieter"
         ) from error
     rows, all_seen = _count_rows(connection, spec)
-    if rows == 0 and all_seen:  # what comes from now on is logged
+    if rows == 0 and all_seen:  # no backfill is needed: from now on every row is logged
         connection.execute(
             "UPDATE embedsql.semantic_index SET backfill_since = NULL WHERE name = %s", [spec.name]
         )

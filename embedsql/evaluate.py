@@ -72,7 +72,7 @@ def evaluate(queries: Sequence[JudgedQuery], search: SearchKeys) -> Evaluation:
         started = time.perf_counter()
         answers = search(query.text)
         milliseconds.append((time.perf_counter() - started) * 1000)
-        # scores made unlike by rank, so that the order judged is the order given
+        # by rank, not by score: equal scores would be judged in another order than they were given
         run += [
             ir_measures.ScoredDoc(query.query_id, document, -float(rank))
             for rank, (document, _) in enumerate(answers[:DEPTH])

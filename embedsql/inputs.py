@@ -95,9 +95,9 @@ class Inputs:
         return sqlfile.comma(self._beginning(name) for name in columns)
 
     def _beginning(self, column: str) -> sql.Composed:
-        # Trimmed after it is shortened: btrim() takes 12 bytes for each character. A short text
-        # without white space at its ends is taken as it is: left() and btrim() together take
-        # longer than a hash of it.
+        # Shortened before it is trimmed: btrim() allocates 12 bytes a character. A short text
+        # without white space at its ends is taken as it is: left() and btrim() take longer than
+        # hashing it.
         encoded = sql.SQL("convert_to({}, 'UTF8')").format(self._text(column))
         return sql.SQL(
             r"CASE WHEN octet_length({text}) BETWEEN 1 AND {most} AND get_byte({encoded}, 0) > 32 "

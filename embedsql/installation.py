@@ -52,7 +52,7 @@ def uninstall(connection: psycopg.Connection) -> int:
         connection.execute(_ADVISORY_LOCK)
         before = installed_version(connection)
         if before:
-            # the cascade's notices name each of our objects: no news
+            # CASCADE would print a notice for each of our objects
             connection.execute("SET LOCAL client_min_messages = warning")
             connection.execute(schema.downgrade_sql(min(before, schema.LATEST)).encode())
     return before

@@ -6,7 +6,7 @@ import time
 
 from embedsql.errors import ProviderError
 
-PAUSE_SECONDS = 5.0  # a call that fails has taken some seconds already, trying again and again
+PAUSE_SECONDS = 5.0  # a call that fails has spent some seconds on retries already
 
 
 class ProviderOutage:

@@ -129,7 +129,7 @@ def conditions(where: Where) -> Sequence[ColumnElement[bool]]:
     """
     if where is None:
         return []
-    # OR is a list of conditions, too, and one by itself all the same
+    # an OR can be iterated like a list of conditions, and yet is one
     several = [where] if isinstance(where, roles.SQLRole | str) else where
     try:
         return [coercions.expect(roles.WhereHavingRole, one) for one in several]

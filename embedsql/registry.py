@@ -63,7 +63,7 @@ class RegisteredIndex:
 
 @dataclass(frozen=True)
 class UnreadableIndex:
-    """A row of the registry that says nothing to this release: another wrote it, or a hand.
+    """A row of the registry that this release cannot read: another release, or a person, wrote it.
 
     Attributes:
         index_id: Its number.
@@ -88,7 +88,7 @@ SELECT index_id, name, declaration::text, space, generation, state, problem,
 FROM embedsql.semantic_index AS i
 """
 
-# one that is to serve in a moment first, so that it lacks nothing that the serving one has
+# One that is about to be switched to comes first: workers bring it up to date before all others.
 _KEPT = """WHERE state <> 'dropping'
 ORDER BY CASE state WHEN 'switching' THEN 0 WHEN 'serving' THEN 1 ELSE 2 END, name, generation
 """

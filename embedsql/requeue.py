@@ -12,7 +12,7 @@ from embedsql import sqlfile
 from embedsql.registry import RegisteredIndex, find_generations, find_index
 from embedsql.slots import Slots
 
-# as in the rows, hashes that no look-up finds
+# marked by a zero byte, as in the rows (requeue.sql), a hash is found by no look-up
 _MARK_CHUNK = (
     r"UPDATE {} SET content_hash = '\x00'::bytea || content_hash WHERE ({}) IN ({}) "
     "AND octet_length(content_hash) = 16"
@@ -47,7 +47,7 @@ def requeue_rows(connection: psycopg.Connection, index: RegisteredIndex, where: 
             row_of_key=slots.same_key("r", "k"),
         )
         (count,) = connection.execute(logged, {}).fetchone() or (0,)
-        # nor is an equal text's vector reused, of whichever generation: the model runs
+        # nor may an equal text's vector be reused, from any generation: the model is to run
         for one in find_generations(connection, index.spec.name):
             if one.state != "dropping":
                 connection.execute(

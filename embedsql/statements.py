@@ -29,7 +29,7 @@ logger = logging.getLogger("embedsql.search")
 class Statements(ABC):
     """An index whose searches are statements, for whoever runs them."""
 
-    # what is searched, and its model, the declaration has
+    # the declaration has it; what is searched and the model come from there, too
     dimensions: int | None
 
     @property
@@ -162,7 +162,7 @@ class Statements(ABC):
         **shaping: Unpack[ShapingOptions],
     ) -> Query:
         shape, passing, target = shaping_of(shaping), conditions(where), self._target
-        # refused before a model is loaded
+        # a trial, so that what cannot be searched is refused before a model is loaded
         Query(text=text, mode="dense" if text is None else "lexical", vector=[1.0], limit=limit)
         asked = embed_question(
             target,

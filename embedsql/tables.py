@@ -20,7 +20,7 @@ from embedsql.naming import SCHEMA, ObjectNames, key_columns
 from embedsql.vectors import VectorForm
 
 _INFO = "embedsql"  # under this key of a metadata's ``info`` stand the declarations
-# the names of SQLAlchemy that PostgreSQL prints otherwise
+# types that SQLAlchemy and PostgreSQL's format_type() spell differently
 _FORMAL = {"varchar": "character varying", "char": "character", "float": "double precision"}
 
 

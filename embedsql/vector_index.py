@@ -32,7 +32,7 @@ SELECT i.indisvalid, EXISTS (
 FROM pg_catalog.pg_index AS i WHERE i.indexrelid = pg_catalog.to_regclass(%s)
 """
 
-# the tables of ours, and those of the application that hold vectors of ours
+# on our own tables, and on those of the application that hold vectors of ours
 _BUILDS = """
 SELECT c.relname::text, p.phase, greatest(p.tuples_done, p.blocks_done),
        greatest(p.tuples_total, p.blocks_total)
@@ -48,7 +48,7 @@ _OWNED = """
 SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE')
 FROM pg_catalog.pg_class AS c WHERE c.oid = pg_catalog.to_regclass(%s)
 """
-# what a build sets in its session
+# settings that a build changes in its session
 _CHANGED = (
     *("statement_timeout", "lock_timeout"),
     *("maintenance_work_mem", "max_parallel_maintenance_workers"),
@@ -59,8 +59,11 @@ _told: set[tuple[str, str]] = set()  # databases and statements of which the log
 class BuildState(IntEnum):
     """What became of an approximate index that should be there, the best first.
 
-    There, being built or not meant to be; built now; left to the owner of the table; waiting for
-    vectors.
+    Attributes:
+        THERE: It exists, somebody else is building it, or it is not declared.
+        BUILT: It was built just now.
+        LEFT: This role may not build it: the owner of the table has to.
+        WAITS: There are no vectors yet to build it from.
     """
 
     THERE = 0

@@ -15,7 +15,8 @@ from embedsql.slots import Slots
 # fit an 8 kB page, so the widest stay out of line
 PLAIN_STORAGE_BYTES = 4096
 
-# that a stored chunk says what a new one says; where it is to be embedded anew, its hash is marked
+# Whether a stored chunk has the content of the new one. The hash of a chunk that ``requeue`` wants
+# embedded again is marked by a zero byte before it.
 STANDS = r"c.content_hash IN (EXCLUDED.content_hash, '\x00'::bytea || EXCLUDED.content_hash)"
 
 

@@ -17,7 +17,7 @@ VectorIndex = Literal["hnsw", "ivfflat", "none"]
 Metric = Literal["cosine", "l2", "inner_product"]
 Stored = Literal["vector", "halfvec"]
 
-# pgvector 0.8: an index takes so many dimensions, by the type that is indexed
+# most dimensions that an index of pgvector 0.8 takes, by the type that is indexed
 INDEXABLE_DIMENSIONS: dict[str, int] = {"vector": 2000, "halfvec": 4000, "bit": 64000}
 STORABLE_DIMENSIONS = 16000
 OPERATORS: dict[Metric, str] = {"cosine": "<=>", "l2": "<->", "inner_product": "<#>"}

@@ -8,16 +8,17 @@ from embedsql import ddl
 from embedsql.alembic.literals import changed_fields
 from embedsql.spec import IndexSpec
 
-# what the index on the lexical weights is built by
+# Fields of a declaration, by what a change of them costs.
+# The approximate index on the lexical weights is built again:
 TERM_FIELDS = frozenset({"lexical_index", "hnsw"})
-# what approximate indexes see of what is stored: they alone must be made anew, unless vectors are
-# stored otherwise, too
+# The approximate indexes are built again. The rows are embedded again only where the columns that
+# store their vectors change, too; ``needs_new_vectors`` compares those:
 BUILD_FIELDS = TERM_FIELDS | {
     *("index", "ivfflat", "index_dimensions", "quantization", "stored", "metric")
 }
-# how changes are noticed, and where the model is asked: no vector depends on it
+# Triggers are replaced, or the registry's row is all that changes; no vector depends on these:
 IN_PLACE_FIELDS = frozenset({"notify", "replicated", "base_url"})
-# where texts come from: the old index goes before the tables change, the new one comes after them
+# The index is dropped before the source table changes, and created again after that:
 SOURCE_FIELDS = frozenset({"name", "schema", "table", "key", "text", "lexical_column"})
 
 _LEADING_COMMENTS = r"\A(?:\s*--[^\n]*\n)*\s*"

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OPTION = "embedsql"  # of context.configure(): this environment asks for the comparison
+OPTION = "embedsql"  # of context.configure(): how env.py asks for this comparison
 _REPAIRABLE = frozenset({"index", "view", "function", "trigger"})
 
 # operations before those on tables, and after them
@@ -103,7 +103,9 @@ def _compare(
         check_name(bind, spec, others)
         check_proposed(bind, declared, source)
         return [], [CreateSemanticIndexOp(spec, partitioned=partitioned)]
-    if spec in found.next:  # until the switch, what serves is to be as it was declared
+    # A model change to this declaration is under way. Until its switch, the serving generation has
+    # to agree with its own declaration, not with the new one.
+    if spec in found.next:
         log.info("Semantic index %r is being made as declared, beside the one that serves", name)
         spec = found.spec
     before = changed_fields(found.spec, spec)

@@ -24,7 +24,7 @@ from embedsql.naming import SCHEMA, ObjectNames
 from embedsql.search import SearchTuning
 from embedsql.spec import IndexSpec
 
-# this role may not create schemas, or not now: a replica, a read-only transaction
+# SQLSTATEs: this role may not create schemas, or nobody may (a standby, a read-only transaction)
 _NOT_ALLOWED = frozenset({"42501", "25006"})
 _UNDEFINED_COLUMN = "42703"
 
@@ -96,7 +96,8 @@ def _compare(
     expected: _Objects, found: _Objects, names: ObjectNames, free_lists: bool
 ) -> list[Difference]:
     differing = []
-    # ours is what the declaration makes; besides, our trigger functions, and whatever calls them
+    # Compared is what the declaration makes and, to find leftovers, our trigger functions and every
+    # trigger that calls one of them.
     functions = {f"{names.trigger_function(event)}()" for event in ddl.EVENTS}
     others = [(kind, name) for kind, name in found if kind == "trigger" or name in functions]
     for kind, name in dict.fromkeys([*expected, *others]):

@@ -155,11 +155,13 @@ def _abandon(operations: Operations, operation: AbandonGenerationOp) -> None:
 def _switch(operations: Operations, operation: SwitchSemanticIndexOp) -> None:
     spec, names = operation.spec, operation.names
     tuning = None
-    if not is_offline(operations):  # the way back leads to another declaration
+    # As the reverse of a switch, this leads back to a generation with a declaration of its own,
+    # which the revision does not hold.
+    if not is_offline(operations):
         bind = operations.get_bind()
         spec = registered_spec(bind, spec.name, names.generation) or spec
         tuning = registered_tuning(bind, spec.name, names.generation)
     statements = [ddl.require_ready_statement(spec, names)]
     statements += function_statements(spec, names, tuning)
-    statements += ddl.switch_statements(spec, names, in_place=False)  # locks the views
+    statements += ddl.switch_statements(spec, names, in_place=False)  # last: locks the views
     run(operations, statements)

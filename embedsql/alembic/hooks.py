@@ -38,7 +38,7 @@ _ON_AN_INDEX = (
     (RebuildVectorIndexOp, "changed", implementations.rebuild_vector_index),
 )
 
-# an approximate index that stands on a source, and the two names that it bears while it is replaced
+# names of approximate indexes on a source, and of the two that are there while one is replaced
 _VECTOR_INDEX = re.compile(r"_chunk_\d+_ann(_new|_old)?$|_[0-9a-f]{8}_(new|old)$")
 _OWN_COMMENT = re.compile(r"^vectors of the semantic index .* kept by embedsql$", re.DOTALL)
 
@@ -96,7 +96,7 @@ def _register_comparator() -> None:
     """After Alembic's own, so that the operations on tables are known."""
     try:
         from alembic.util import DispatchPriority
-    except ImportError:  # before 1.18, in the order of registration
+    except ImportError:  # Alembic before 1.18 runs comparators in the order of registration
         comparators.dispatch_for("schema")(compare_semantic_indexes)
     else:
         last = comparators.dispatch_for("schema", priority=DispatchPriority.LAST)

@@ -10,7 +10,7 @@ from embedsql.key import KeyColumn
 from embedsql.spec import IndexSpec
 
 _POSITIONAL = ("name", "table")
-_ALWAYS = ("key", "text", "model", "dimensions")  # said even where they are the default
+_ALWAYS = ("key", "text", "model", "dimensions")  # written even where they equal the default
 
 
 def spec_of(

@@ -23,12 +23,12 @@ from embedsql.word_slots import WordSlots
 log = logging.getLogger(__name__)
 
 SAMPLE = 2000
-FEWEST_PAIRS = 20  # fewer say nothing
-ASKED = 200  # chunks that are taken for questions
-DRIFT = 0.2  # by how much lengths may be off before weights are made again
-PAGES = 1000  # of which weights are made again in one transaction
+FEWEST_PAIRS = 20  # of chunks: from fewer, mean and deviation are not known
+ASKED = 200  # sampled chunks that are used as questions
+DRIFT = 0.2  # share by which the average length may be off before weights are computed again
+PAGES = 1000  # of the chunk table, rewritten in one transaction
 
-# as ``search.distance.similarity`` says it
+# the same formulas as ``search.distance.similarity``
 _SIMILARITY = {
     "cosine": "1 - (a.embedding <=> b.embedding)",
     "inner_product": "-(a.embedding <#> b.embedding)",
@@ -85,7 +85,8 @@ def calibrate(
         _, agreement = sample.ask("agreement.sql")
     found = Calibration(round(estimated), mean, deviation, length, agreement)
     drifted = bool(length and made_for and abs(length / made_for - 1) > DRIFT)
-    # else the average stays the one that weights were made for; a sparse encoder's were for none
+    # All weights of an index must assume one average length: the registry's changes only when the
+    # weights are computed again. A sparse encoder's weights do not depend on it.
     anew = drifted and reweigh and index.spec.sparse_model is None
     _keep(connection, index, found, length if anew or made_for is None else None)
     if anew:
@@ -105,7 +106,7 @@ def calibrate_if_due(connection: psycopg.Connection, index: RegisteredIndex) -> 
         return None
     if calibrated is None and estimated < 1:
         return None
-    # a role that does not own the table gets a warning, and autovacuum does it later
+    # where this role does not own the table, only a warning; autovacuum does it later
     analyze = sql.SQL("ANALYZE {}").format(Slots(index.spec, index.names).chunk)
     connection.execute(analyze, {})
     return calibrate(connection, index, reweigh=calibrated is None)

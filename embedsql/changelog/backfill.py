@@ -17,7 +17,7 @@ from embedsql.changelog.batch import BY_KEY, LEASE_SECONDS, Batch, claimers_lock
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
-LONGEST_WINDOW = 20_000  # keys looked at in one transaction: tens of milliseconds
+LONGEST_WINDOW = 20_000  # keys examined in one transaction, in tens of milliseconds
 
 # row_security: a row that a policy hides would be passed over in silence; now it is an error
 _SETTINGS = f"""SELECT set_config('row_security', 'off', true),
@@ -59,7 +59,7 @@ class Backfill:
             batch = self._claim_after(connection, place, size)
             if batch is not None and len(batch) == size:
                 self._window = 0
-            else:  # some of them are stored: look further
+            else:  # many of these keys are stored already: look at more of them at once
                 self._window = max(size, min(self._window * 4, LONGEST_WINDOW))
             if batch is not None:
                 return batch
@@ -81,7 +81,7 @@ class Backfill:
             connection.execute(self._lock, {})
             claimers_lock(connection, self._index_id)
             place = connection.execute(self._place, {"index_id": self._index_id}).fetchone()
-            if place is None or (place[0] or []) != seen:  # another worker went on meanwhile
+            if place is None or (place[0] or []) != seen:  # another worker has moved it meanwhile
                 return None
             values: dict[str, Any] = {
                 "index_id": self._index_id,

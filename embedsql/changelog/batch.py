@@ -10,17 +10,18 @@ import psycopg
 
 LEASE_SECONDS = 30.0
 
-# Till the transaction ends. A plan that was kept from the time when a table was small would read
-# all of it, for each key even. (What has no index is read whole still, at a price that would set
-# off JIT before PostgreSQL 18.)
-# A worker that stands still in the midst of a transaction would keep all others from claiming. And
-# floating-point keys go back and forth as texts.
+# Settings for the rest of a transaction. No sequential scans: a plan that the connection cached
+# while a table was small would read all of it now, perhaps once for each key. No JIT: what has no
+# index is still read sequentially, at a penalty so high that PostgreSQL before 18 would compile it.
+# Two more concern all that a worker does: one that hangs within a transaction would keep the others
+# from claiming, so the server ends it; and keys travel as texts, so that floating-point keys need
+# all their digits.
 BY_INDEX = """set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),
     set_config('idle_in_transaction_session_timeout', '30s', true),
     set_config('extra_float_digits', '1', true)"""
 
-# The rows of a batch are looked up one by one, too: the planner may think it cheaper to read all of
-# a table for each batch, and to hash every text of it.
+# For statements that look up a batch's rows by key: for a hash join, the whole source would be read
+# for each batch, and every text of it hashed.
 BY_KEY = f"{BY_INDEX}, set_config('enable_hashjoin', 'off', true)"
 
 BRIEFLY = "set_config('lock_timeout', '500ms', true)"
@@ -55,11 +56,11 @@ class Batch:
 
 
 def claimers_lock(connection: psycopg.Connection, index_id: int) -> None:
-    """Until the transaction ends, the only claimer: two would see the same keys as free.
+    """Be the index's only claimer until the transaction ends: two would take the same keys.
 
-    Its commit does not wait for the disk: a claim that a crash of the server undoes is made again.
-    And it waits briefly for whoever truncated the source, and our tables with it, and is loading it
-    anew: other indexes have work, too.
+    The commit does not wait for the disk: a claim that is lost in a crash of the server is simply
+    made again. Locks on our tables are waited for only briefly from here on: an application that
+    truncates its source and loads it anew holds them for minutes, and other indexes have work, too.
     """
     connection.execute(
         "SELECT set_config('lock_timeout', '2s', true), pg_advisory_xact_lock(%s, %s), "

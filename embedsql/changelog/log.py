@@ -24,9 +24,9 @@ from embedsql.errors import LeaseLostError
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
-FOLDED = 250_000  # log rows looked at for changes of one key, when that is worth while
-FOLD_SECONDS = 5.0  # at least, between two looks where nothing could be claimed
-WIDEST_WINDOW = 16  # log rows looked at for each key wanted, where many keys are repeated
+FOLDED = 250_000  # log rows that are searched for repeated changes of one key
+FOLD_SECONDS = 5.0  # between two such searches, at least, while there is nothing to claim
+WIDEST_WINDOW = 16  # log rows read for each key wanted, at most, where keys are repeated
 
 _BRIEFLY = f"SELECT {BRIEFLY}"
 
@@ -75,7 +75,8 @@ class ChangeLog:
         """Claim up to ``size`` keys; commits before returning, so that the text is read afterwards.
 
         Reading it in the claiming statement could pair a change's sequence with the text before it.
-        Where the last found nothing, as beside a backfill, one that cannot either takes no lock.
+        After a claim that found nothing (while a backfill goes on, say), a look without any lock
+        comes first.
         """
         if self._idle and not self._may_find(connection):
             return None
@@ -93,7 +94,7 @@ class ChangeLog:
     def _find(
         self, connection: psycopg.Connection, size: int
     ) -> tuple[int | None, tuple[Any, ...] | None]:
-        """A batch whose key is to be buried first, or else one that was claimed, if any."""
+        """The id of a batch whose only key must be buried first; else the batch claimed, if any."""
         with connection.transaction():
             claimers_lock(connection, self._index_id)
             crashed = self._recover(connection)
@@ -212,14 +213,16 @@ class ChangeLog:
     def _split_dead(
         self, connection: psycopg.Connection, batch_id: int, crashes: int, size: int
     ) -> None:
-        # all in one, then pieces of the root of it, then one by one: three crashes find the row
+        # A batch that took its worker down is cut into pieces of the square root of its size, a
+        # piece that does so again into single keys: the third crash tells which row it was.
         piece = math.ceil(math.sqrt(size)) if crashes == 0 else 1
         connection.execute(self._split, {"batch_id": batch_id, "size": piece})
 
     def _give_back(
         self, connection: psycopg.Connection, batch_id: int, *, backfilled: bool
     ) -> None:
-        # the log knows of what was not backfilled, and is not touched: it may be locked
+        # Keys that were claimed from the log are still there: the batch is deleted, and the log,
+        # which may be locked, left alone. Keys that a backfill found have to be logged.
         statement = self._release if backfilled else self._fence
         with connection.transaction():
             connection.execute(_BRIEFLY)

@@ -76,7 +76,7 @@ class Chunker:
         if self._counter.fits(only.content, self.capacity):
             return [only], context.cut
         chunks = self._cutter.cut(text, context)
-        # else there is nothing but what the splitter takes for white space
+        # no chunks: the text is nothing but what the splitter takes for white space
         return chunks or [only], context.cut
 
     def _one(self, text: str, named: Mapping[str, str] | None) -> tuple[list[Chunk], bool]:

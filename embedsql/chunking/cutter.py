@@ -66,7 +66,7 @@ class Cutter:
         spare = 0
         for _ in range(ATTEMPTS):
             chunks = self._chunks(long, text, spare)
-            # a piece alone may have a token or two more than it had in the text
+            # on its own, a piece may have a token or two more than it has within the text
             excess = max(self._counts(chunks), default=0) - self._capacity
             if excess <= 0:
                 return chunks
@@ -140,7 +140,7 @@ class Cutter:
         return self._capacity - self._contexts.tokens(long.context, self._path(long, offset))
 
     def _counts(self, chunks: Sequence[Chunk]) -> Sequence[int]:
-        if self._tokenizer is None:  # counted by OpenAI's already, here only guessed
+        if self._tokenizer is None:  # the splitter has counted OpenAI's; here is but a guess
             return [0] * len(chunks)
         return self._counter.counts([chunk.content for chunk in chunks])
 

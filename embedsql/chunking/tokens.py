@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from tokenizers import Tokenizer
 
-LONGEST_TOKEN = 20  # characters; a text with more for each token is not even counted to be cut
+LONGEST_TOKEN = (
+    20  # characters; a text with more for each token allowed is too long without counting
+)
 BLOCK = (
     16_000  # characters that are tokenized at a time: an encoding takes 100 bytes for each token
 )
@@ -121,6 +123,7 @@ def _groups(texts: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _guess(text: str) -> int:
-    # about four bytes of English make a token, three of most other scripts; never fewer than words
+    # about four bytes of English make a token; other scripts are taken at two, to be on the safe
+    # side; and there are never fewer tokens than words
     size = len(text.encode("utf-8", "replace"))
     return max(size // (4 if text.isascii() else 2), len(text.split()))

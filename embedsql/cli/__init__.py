@@ -74,7 +74,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; every expected failure becomes one line and exit code 1."""
-    set_on_retry_hooks(())  # else stamina tells of retries on stdout, where only results belong
+    set_on_retry_hooks(())  # stamina would report retries on stdout, where only results belong
     try:
         app()
     except EmbedsqlError as error:

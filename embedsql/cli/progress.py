@@ -84,7 +84,7 @@ def _shown_builds(conninfo: str, progress: Progress) -> Iterator[None]:
     done = threading.Event()
 
     def watch() -> None:
-        # a display that cannot be had must not end the work
+        # a display that fails must not stop the work
         with contextlib.suppress(psycopg.Error, ConnectionFailedError):
             _show_builds(conninfo, progress, done)
 

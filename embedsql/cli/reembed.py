@@ -159,7 +159,7 @@ def _begin(change: ModelChange, changed: dict[str, Any]) -> bool:
     base = both.serving.spec
     for name in {"template", "sparse_model"} & changed.keys():
         changed[name] = changed[name] or None
-    if changed.get("model", base.model) != base.model:  # what belonged to the model before
+    if changed.get("model", base.model) != base.model:  # these belonged to the old model
         base = replace(
             base, backend="torch", base_url=None, query_prompt=None, document_prompt=None
         )

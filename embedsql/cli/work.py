@@ -189,15 +189,15 @@ def _say_verdicts(verdicts: Mapping[str, Verdict], problems: Mapping[str, Sequen
 
 
 def _spare_collections() -> None:
-    """A batch makes thousands of objects and no cycles: seldom look for some, and at little."""
-    gc.freeze()  # what is loaded by now stays
+    """Have the garbage collector run rarely: a batch makes thousands of objects and no cycles."""
+    gc.freeze()  # modules and the like stay for good: they need no scan
     gc.set_threshold(20_000, 20, 20)
 
 
 def _stop_on_signals(running: Worker) -> None:
     def stop(signum: int, frame: FrameType | None) -> None:
         running.stop()
-        # asked twice: at once; leases and the log are made for that
+        # a second signal ends the process at once: leases and the log are made for that
         signal.signal(signum, lambda *_: os._exit(128 + signum))
 
     signal.signal(signal.SIGTERM, stop)

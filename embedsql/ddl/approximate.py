@@ -17,7 +17,7 @@ from embedsql.vector_slots import VectorSlots
 
 TERMS = "embedsql.indexed_terms(terms)::sparsevec(536870912)"
 TERM_OPERATOR_CLASS = "sparsevec_ip_ops"
-# of the weights of a chunk of some 60 different words, of a sparse encoder's terms of one
+# estimates of a chunk's weights: BM25's of some 60 different words, a sparse encoder's 200 terms
 TERM_BYTES, LEARNED_BYTES = 16 + 8 * 60, 16 + 8 * 200
 
 _file = partial(sqlfile.statement, __package__)

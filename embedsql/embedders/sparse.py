@@ -24,10 +24,10 @@ from embedsql.errors import BadVectorsError, UnknownModelError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-BATCH = 8  # each text is as many numbers as the vocabulary has words, for each of its tokens
+BATCH = 8  # texts at once: each takes a number for every token and word of the vocabulary
 SPECIAL_TOKENS = 2  # which the model puts around a text
 MOST_TERMS = 1000  # of a text, the heaviest: as many as an HNSW index takes
-PLACES = 1 << 29  # of the column, see embedsql.sparse
+PLACES = 1 << 29  # dimensions of the sparsevec; see the SQL function embedsql.sparse
 _OPTIONS: dict[str, Any] = {
     "batch_size": BATCH,
     "show_progress_bar": False,

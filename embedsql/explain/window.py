@@ -116,7 +116,7 @@ def _candidate(target: Target, query: Query, line: Any) -> Candidate:
 
 def _terms(subject: Subject, query: Query, shown: Sequence[Candidate]) -> list[list[Term]]:
     found: list[list[Term]] = [[] for _ in shown]
-    if not shown or subject.target.learned:  # an encoder's terms are no words of the question
+    if not shown or subject.target.learned:  # a sparse encoder's terms are not the question's words
         return found
     stored = sqlfile.kit(subject.target.chunk.name)
     pending = sql.SQL("{}()").format(sqlfile.kit(ObjectNames(subject.spec.name).pending))

@@ -75,7 +75,7 @@ def policy_statements(spec: IndexSpec, names: ObjectNames | None = None) -> list
             "policy.sql",
             table=sqlfile.kit(table),
             source=slots.source,
-            # a policy allows its table no alias
+            # a policy's condition calls its table by name: it can have no alias
             key_match=slots.key_match("s", table),
         )
     ]
@@ -155,7 +155,7 @@ def _all_privileges(slots: Slots) -> sql.Composed:
 def _check_role(role: str) -> None:
     if not role or "\0" in role or len(role.encode()) > MAX_BYTES:
         raise ConfigurationError(f"{role!r} is no role's name: it needs 1 to {MAX_BYTES} bytes")
-    if role in ("public", "none"):  # reserved: even quoted, PostgreSQL reads the first as everybody
+    if role in ("public", "none"):  # reserved; GRANT takes even a quoted "public" for everybody
         raise ConfigurationError(
             f"{role!r} is no role: name one that only its own sessions use (CREATE ROLE … LOGIN)"
         )

@@ -17,7 +17,7 @@ from embedsql.spec import IndexSpec
 
 Purpose = Literal["worker", "search"]
 
-# the form of every statement of the files
+# the form that every GRANT in the files has
 _GRANT = re.compile(r"GRANT (?P<words>.+) ON (?P<kind>SCHEMA |FUNCTION |)(?P<on>\S+) TO \{role\};")
 _WORD = re.compile(r"(?P<word>[A-Z]+)(?: \((?P<columns>[^)]*)\))?")
 

@@ -106,7 +106,8 @@ class Ingest:
         failures = []
         for row in prepared.rows if errors else ():
             found = [errors[one] for one in row.hashes if one in errors]
-            # else it was left with others to do, when the worker was asked to stop
+            # A row with a chunk in neither was cut off as the worker was asked to stop: it is given
+            # back, not failed.
             if found and all(one in errors or one in prepared.vectors for one in row.hashes):
                 failures.append(_failure(row.place, found[0]))
         return failures

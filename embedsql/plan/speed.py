@@ -25,9 +25,9 @@ def tokens_per_second(embedder: Embedder, sample: Sample) -> float | None:
         return None
     step = max(1, len(sample.chunks) // MOST_CHUNKS)
     chosen = sorted(sample.chunks[::step][:MOST_CHUNKS], key=lambda one: len(one.chunk.content))
-    _embed(embedder, chosen[:2])  # loads what is lazy
+    _embed(embedder, chosen[:2])  # not timed: loads what the model loads on first use
     tokens, started = 0, time.perf_counter()
-    # every so-many-th, so that a call that comes too late for the time left leaves a fair sample
+    # every n-th of the sorted chunks in each call: when time is up, all lengths have been seen
     calls = -(-len(chosen) // CALL)
     for first in range(calls):
         group = chosen[first::calls]

@@ -20,7 +20,7 @@ from embedsql.slots import Slots
 SAMPLE = 100
 TOP = 10
 QUERY_CHARACTERS = 500
-WORSE = 0.01  # nDCG@10 that a generation may lose and still follow unasked
+WORSE = 0.01  # nDCG@10 that a generation may lose and still be switched to without --force
 
 Sample = Sequence[tuple[Any, str]]
 

@@ -39,7 +39,7 @@ def fill(connection: psycopg.Connection, index: RegisteredIndex, stand_in: Stand
     build_from = time.monotonic() + GRACE_SECONDS
     while not is_built(connection, index):
         stand_in.ensure(connection)
-        # a worker does so at once, if its role may; two at a time would be in each other's way
+        # a worker builds them at once, if its role may: give it time, lest two build the same
         nobody = time.monotonic() >= build_from and not _being_built(connection, index)
         if nobody and not stand_in.works:
             ensure_vector_indexes(connection, index)

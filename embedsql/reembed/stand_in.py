@@ -8,7 +8,7 @@ import psycopg
 
 from embedsql.worker import Worker, WorkerOptions
 
-SILENT_SECONDS = 25.0  # a worker says every ten that it lives
+SILENT_SECONDS = 25.0  # workers give a sign of life every ten
 
 _OTHERS = """
 SELECT EXISTS (SELECT FROM embedsql.worker

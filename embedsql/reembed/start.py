@@ -23,10 +23,10 @@ from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 from embedsql.spec import IndexSpec
 
-# whoever waits for a lock on a busy table keeps all behind it waiting: briefly, and again
+# everybody who comes after a waiting lock request queues behind it: wait briefly, and try again
 BRIEFLY = "SET LOCAL lock_timeout = '100ms'"
-# an autovacuum stands aside for whoever has waited for deadlock_timeout, and of an HNSW index it
-# takes minutes
+# An autovacuum of an HNSW index takes minutes, but gives way to a lock request that has waited for
+# deadlock_timeout: so wait somewhat longer than that.
 PAST_AUTOVACUUM = """
 SELECT set_config('lock_timeout', (setting::int + 2000)::text, true)
 FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'
@@ -89,7 +89,8 @@ def remove(connection: psycopg.Connection, index: RegisteredIndex) -> None:
             ddl.drop_trigger_statements(index.spec, index.names),
             before=lambda: registry.set_state(connection, index.index_id, "dropping"),
         )
-    # no user's transaction takes locks on its own tables any more
+    # Its triggers are gone, so no user's transaction locks its tables any more, and a longer wait
+    # harms nobody; unless a column of the source goes, too.
     waiting = BRIEFLY if index.spec.storage == "column" else PAST_AUTOVACUUM
     statements = ddl.drop_generation_statements(index.spec, index.names)
     _briefly(connection, index, statements, waiting=waiting)

@@ -22,7 +22,7 @@ from embedsql.stored_tuning import stored_tuning
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.02
 
-# searches wait while the views are re-pointed, and those behind one that we wait for
+# Searches queue behind us while the views are replaced, and while we wait for a search to end.
 _BRIEFLY = """
 SELECT set_config('lock_timeout', '50ms', true), set_config('statement_timeout', '200ms', true)
 """
@@ -96,11 +96,12 @@ def _wait_and_switch(
     patience: float,
 ) -> None:
     deadline = time.monotonic() + patience
-    # made before the moment is waited for, which would be over: it takes a third of a second
+    # Prepared before the right moment is waited for: a third of a second later it would be over.
     kept = stored_tuning(connection, target.spec.name, target.generation)
     statements = [
         *function_statements(target.spec, target.names, SearchTuning.kept(kept)),
-        *ddl.switch_statements(target.spec, target.names, in_place=in_place),  # locks the views
+        # last, since they lock the views
+        *ddl.switch_statements(target.spec, target.names, in_place=in_place),
     ]
     lacking: Callable[[], int] = lambda: behind(connection, target, serving)  # noqa: E731
     why = "rows still lack"

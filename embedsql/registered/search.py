@@ -23,9 +23,9 @@ from embedsql.rerank.fetched import rerank_search, reranked_rows
 from embedsql.search import Mode, Query, SearchTuning, Shaping, search_statement
 
 Where = str | Sequence[str] | None
-Asked = tuple[Query, str | None]  # and why it is for words only, where more was asked for
+Asked = tuple[Query, str | None]  # and why it searches words only although more was asked for
 
-# what searches meet in a switch: vectors of another space, a generation that serves no more
+# SQLSTATEs of a search during a switch: its vector is of the old space, its generation retired
 SWITCHED = frozenset({"ES002", "40001"})
 MOST_SWITCHES = 3  # in one search
 
@@ -176,7 +176,7 @@ class RegisteredSearch:
                 asked = ask()
                 return asked, self._rows(asked[0])
             except DBAPIError as error:
-                # switched there and back, it is the one that was asked, and yet that failed
+                # after a switch and a rollback the same generation serves again, and yet it failed
                 passing = getattr(error.orig, "sqlstate", None) in SWITCHED
                 switches += 1
                 if not (self._generation.was_switched() or passing) or switches > MOST_SWITCHES:
@@ -216,7 +216,9 @@ class RegisteredSearch:
     def _condition(self, where: str) -> ColumnElement[bool]:
         # a subquery, in which only the source's columns are in scope, so that none is ambiguous
         source = self._generation.target.source
-        raw = text("(" + where.replace(":", r"\:") + ")")  # a colon is no parameter's here
+        raw = text(
+            "(" + where.replace(":", r"\:") + ")"
+        )  # text() would take a colon for a bind parameter
         inner = select(*source.key).where(raw).correlate(None)
         key = source.key[0] if len(source.key) == 1 else tuple_(*source.key)
         return key.in_(inner)

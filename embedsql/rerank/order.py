@@ -20,7 +20,7 @@ from embedsql.search.words import clean_text, meant_text
 
 FIRST_SLICE = 8
 LARGEST_SLICE = 64
-LATE = 0.05  # seconds before its deadline in which a failing call has but used its time
+LATE = 0.05  # seconds; a call that fails so shortly before its deadline has run out of time
 
 logger = logging.getLogger("embedsql.rerank")
 
@@ -171,7 +171,7 @@ def _within(
         raise _TimeUsedError from None
     if not isinstance(answer, Exception):
         return answer
-    # one that gives up in time by itself has but used its time
+    # a reranker that keeps the deadline itself fails just before it: out of time, not broken
     raise _TimeUsedError if time.monotonic() >= deadline - LATE else answer
 
 

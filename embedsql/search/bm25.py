@@ -131,7 +131,7 @@ def _stored_rows(
         query.named("near_match")
     )
     found_short = _is_short(target, rows, (probed, others), depth, most).label("short")
-    # asked twice, computed once
+    # MATERIALIZED: it is read twice and computed once
     shortage = select(found_short).cte(query.named("shortage")).prefix_with("MATERIALIZED")
     short = select(shortage.c.short).scalar_subquery()
     all_rows = _every_match(target, query, question, pending, only_if=short)

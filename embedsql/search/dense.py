@@ -44,9 +44,9 @@ def _near_rows(target: Target, query: BoundQuery) -> CTE:
     settings = _settings(target, query, wanted)
     near = (
         target.chunks_of_source(query, distance(target, query).label("distance"))
-        # Naming the settings makes them come first. It is a one-time filter: the index scan
-        # below it stays as it is. No index holds a chunk without a vector, but a table that is
-        # read whole does.
+        # To read a column of the settings, PostgreSQL must run set_config() before the scan; as a
+        # one-time filter it leaves the index scan as it is. Chunks without a vector are in no
+        # index, but a sequential scan would meet them.
         .where(settings.c.ef_search.is_not(None), indexed_column(target).is_not(None))
         .order_by(index_distance(target, query))
         .limit(wanted)

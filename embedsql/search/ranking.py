@@ -78,7 +78,7 @@ class _Ranking(FunctionElement[Any]):
 
 @compiles(_Ranking)
 def _compile(element: _Ranking, compiler: SQLCompiler, **options: Any) -> str:
-    # of this statement; a ranking that is read twice is one CTE, two rankings are two
+    # for this statement: a ranking that it reads twice is one CTE, two rankings are two
     built: dict[int, tuple[_Ranking, CTE]] = vars(compiler).setdefault("_embedsql_rankings", {})
     if id(element) not in built:
         built[id(element)] = element, element.built(len(built) + 1)

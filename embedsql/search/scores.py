@@ -16,15 +16,15 @@ from embedsql.naming import SCHEMA
 from embedsql.search.bound import BoundQuery
 from embedsql.search.target import Target
 
-# A similarity so many deviations above chance is hardly chance: it counts more than in proportion,
-# so that a dense lane that is sure of a row is not outvoted by words.
+# A similarity of more than two deviations above chance is hardly chance: what is above that counts
+# by its square, too, so that words do not outvote a dense lane that is sure of a row.
 STANDING_OUT, BONUS = 2.0, 0.25
 
 # of two chunks taken at random, where an index has not been calibrated yet
 MEAN, DEVIATION = 0.1, 0.1
 
-# Words count more where meaning and words agree less than with models that know the language: by
-# the power of the ratio, up to so many times. See ``calibration``.
+# Words count more where meaning and words agree less than they do with a model that knows the
+# language: (AGREEING / agreement) ** AGREEMENT_POWER times, at most MOST_WEIGHT times.
 AGREEING, AGREEMENT_POWER, MOST_WEIGHT = 0.6, 12, 16.0
 
 _registry = table(
@@ -90,8 +90,8 @@ def lane_shares(
             lexical = lexical * scale.factor
         apart = (rows.c.similarity - scale.mean) / scale.deviation
         known = apart + BONUS * func.power(func.greatest(apart - STANDING_OUT, 0.0), 2)
-        # of a row that is not embedded yet: what the others have on average; nor less than that
-        # where its vector is of an earlier text
+        # a row that is not embedded yet gets the others' average, and one whose vector is of an
+        # earlier text no less than that
         usual = func.avg(known).over()
         least = case((rows.c.fresh.is_not(None), usual))
         dense_part = func.coalesce(func.greatest(known, least), usual, 0.0)

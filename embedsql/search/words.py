@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-# the beginning of each, as embedsql.read_question has it
+# how each of these begins; must agree with embedsql.read_question
 _OPERATOR = re.compile(r'(?:^|\s)(?:[-+]?"|[-+][^-+\s])')
 _ASKED = re.compile(r'(?P<before>^|\s)(?P<sign>[-+]?)(?:"(?P<phrase>[^"]*)"|(?P<word>\S+))')
 _NUMBER = re.compile(r"[\W\d_]*")

@@ -27,11 +27,12 @@ __all__ = ["drop_function_statements", "function_statements"]
 
 COMMENT = "rows found by meaning and words, best first; made by embedsql"
 ARGUMENTS = ("query", "k", "mode", "vector", "wait_ms")
-# how a value of a hit comes out of the function
+# SQL types of a hit's values in the function's result; all others are text
 _TYPES = {float: "double precision", int: "int", bool: "boolean"}
 
 _NOTHING = sql.SQL("BEGIN RETURN; END").format()
-# whether a mode that was served is all that was asked for; an empty text asks for no words
+# Whether the mode served is all that was asked for: $3 is the mode, $1 the text, which if empty
+# asks for no words.
 _ASKED_FOR: dict[Mode, str] = {
     "hybrid": "true",
     "dense": r"($3 = 'dense' OR $1 IS NULL OR $1 !~ '\S')",
@@ -70,9 +71,10 @@ def drop_function_statements(spec: IndexSpec) -> list[str]:
 
 
 def _pending(slots: Slots) -> list[sql.Composed]:
-    if slots.spec.lexical is None:  # the generation before may have had words
+    if slots.spec.lexical is None:  # a generation before may have had a lexical lane
         return _script("drop_pending.sql", pending=slots.pending)
-    # of a sparse encoder it finds nothing, and is there for who searches by the declaration before
+    # with a sparse encoder it finds nothing, and is there for who still searches by an earlier
+    # declaration
     finds = slots.spec.finds_pending
     body = _file("pending_body.sql", **pending_fill(slots)) if finds else _NOTHING
     return _script(
@@ -139,7 +141,7 @@ def _branch(
     ]
     strategy = sql.SQL("coalesce(found.embedsql_strategy, 'lexical')")
     cast[len(key) + template.hit.index("strategy")] = strategy
-    # as Python says it; and a hybrid search for words only is not all that was asked for
+    # as ``Found.complete`` in Python: false where a hybrid search fell back to words only
     complete = sql.SQL("(count(*) OVER () = $2 OR {} <> 'ann') AND {}").format(
         strategy, sqlfile.raw(_ASKED_FOR[mode])
     )

@@ -38,7 +38,7 @@ class SearchTemplate:
     hit: tuple[str, ...]
 
 
-@lru_cache(maxsize=32)  # making one takes some 30 ms, and comparing a schema makes them all
+@lru_cache(maxsize=32)  # each takes some 30 ms to compile, and comparing a schema needs all
 def search_template(
     spec: IndexSpec, mode: Mode, tuning: SearchTuning, *, operators: bool = False
 ) -> SearchTemplate:

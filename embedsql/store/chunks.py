@@ -70,7 +70,7 @@ class Chunks:
         rewritten = [made[place] for place in saved if made[place].chunks is not None]
         if self._column is not None:
             self._column.save(connection, batch, new + rewritten, vectors)
-        # of a row that is added, too: should any be left of it, they are not in the way then
+        # of rows that are new to us, too: chunks left over from before would be in the way
         left = dict.fromkeys(added + gone, 0) | {row.place: row.chunk_count for row in rewritten}
         self._cut(connection, batch, left)
         for statement, rows in ((self._add, new), (self._save, rewritten)):

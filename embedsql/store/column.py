@@ -38,7 +38,8 @@ class VectorColumn:
         Returns:
             The places of the rows that are locked now.
         """
-        # first, since an application would wait for whoever waits for them and has its rows
+        # Our tables first: with the rows locked, waiting for these would keep an application that
+        # wants a row waiting as well.
         connection.execute(self._lock_own, {})
         found = connection.execute(self._lock, keys_of(batch)).fetchall()
         return {place - 1 for (place,) in found}

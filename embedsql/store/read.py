@@ -16,8 +16,8 @@ from embedsql.slots import Slots
 from embedsql.store.arrays import Array, keys_of
 from embedsql.store.outcome import Encoded
 
-# A row hidden by a policy must be an error: it would be taken for a deleted one. And a table that
-# somebody keeps locked must not keep the other indexes waiting.
+# row_security: a row that a policy hides would be taken for a deleted one; now it is an error.
+# lock_timeout: a table that somebody keeps locked must not keep the other indexes waiting.
 _SETTINGS = f"""SELECT set_config('row_security', 'off', true),
     set_config('lock_timeout', '2s', true), {BY_KEY}"""
 
@@ -80,7 +80,8 @@ class Texts:
             key_match=slots.key_match("s", "c"),
             row=slots.row,
             row_of_claimed=slots.same_key("r", "c"),
-            # in the source it came or went with a row: another may bear the key now
+            # A vector in the source goes with its row: a row that was deleted and inserted anew has
+            # the old hash and no vector.
             vector_stays=sqlfile.raw("false" if index.spec.storage == "column" else "true"),
         )
         self._own = _reusable(index)
@@ -145,7 +146,7 @@ class Texts:
 
 
 def _reusable(index: RegisteredIndex) -> sql.Composed | None:
-    if index.spec.storage == "column":  # a vector goes with its row, and its hash stays by the key
+    if index.spec.storage == "column":  # the hash may outlive the vector, which goes with its row
         return None
     given = sql.SQL("NULL::text" if index.spec.sparse_model is None else "terms::text")
     view = Slots(index.spec, index.names).chunk_view

@@ -16,8 +16,8 @@ from embedsql.store.column import VectorColumn
 from embedsql.store.filled import filled
 from embedsql.store.outcome import Encoded, Failure, Outcome, Row
 
-# Not to wait for the disk: should the server crash, vectors and acknowledgement are lost together,
-# and the log still holds the keys.
+# synchronous_commit: no need to wait for the disk. Should the server crash, vectors and
+# acknowledgement are lost together, and the log still holds the keys.
 _SETTINGS = f"""SELECT set_config('row_security', 'off', true),
     set_config('lock_timeout', '5s', true), set_config('synchronous_commit', 'off', true),
     {BY_KEY}"""
@@ -161,7 +161,7 @@ class Vectors:
     def _acknowledge_keys(
         self, connection: psycopg.Connection, batch: Batch, places: Sequence[int]
     ) -> None:
-        if not places or not batch.seqs:  # a backfill's were not logged
+        if not places or not batch.seqs:  # keys that a backfill found are not in the log
             return
         values = {
             **keys_at(batch, places),

@@ -108,7 +108,7 @@ def _rough(
 ) -> Matrix:
     if form.vectors.indexed_as != "bit":
         return _scores(form, vectors, asked, hidden)
-    # equal bits less unequal ones: the Hamming distance, upside down
+    # equal bits minus unequal ones: the more, the smaller the Hamming distance
     signs, asked_signs = (np.where(one > 0, 1, -1).astype(np.float32) for one in (vectors, asked))
     agreeing: Matrix = np.where(hidden, -np.inf, asked_signs @ signs.T)
     return agreeing

@@ -106,7 +106,7 @@ class Answerer:
         for index in registry.all_indexes(connection):
             if self._stopped.is_set():
                 return
-            with contextlib.suppress(EmbedsqlError):  # said by the lane, and to who asks
+            with contextlib.suppress(EmbedsqlError):  # the lane reports it, and so does the answer
                 self._embedder(index)
 
     def _claim(self, connection: psycopg.Connection) -> list[Question]:

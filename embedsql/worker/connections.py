@@ -10,8 +10,8 @@ from embedsql.errors import ConnectionFailedError, ExtensionError
 from embedsql.installation import require_installed
 from embedsql.naming import CHANNEL
 
-# What another connection, later, does not come to. A standby, and a time-out of transactions, which
-# ends the connection, are among the server's "internal errors".
+# Errors that a new connection, later, may not meet. InternalError, since it covers a standby that
+# refuses to be written to, and the time-out of a transaction, which ends the connection.
 LOST = (psycopg.OperationalError, psycopg.InternalError, ConnectionFailedError)
 
 

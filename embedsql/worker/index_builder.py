@@ -14,7 +14,7 @@ from embedsql.registry import RegisteredIndex
 from embedsql.vector_index import BuildState, ensure_vector_indexes
 
 LOOK_SECONDS = 60.0
-BUSY_SECONDS = 1.0  # so long a look waits for a moment in which nothing is in hand
+BUSY_SECONDS = 1.0  # how long a look waits for a moment when no batch is under way
 
 
 class _Look(NamedTuple):
@@ -44,7 +44,7 @@ class IndexBuilder:
         self._woken = woken
         self._connection: psycopg.Connection | None = None
         self._looks: dict[int, _Look] = {}
-        self._wanted: dict[int, float] = {}  # since when, where rows were in hand
+        self._wanted: dict[int, float] = {}  # since when a look has waited for such a moment
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedsql-builder")
 
     def __enter__(self) -> IndexBuilder:

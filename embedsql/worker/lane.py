@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 HINT_SECONDS = 5.0
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0
-LONGEST_SHORT_PAUSE = 5.0  # where trying again costs nothing: what was waited for is seen soon
-# SQLSTATE classes of troubles that pass: a standby (25), rollback, resources, lock not available,
-# intervention
+LONGEST_SHORT_PAUSE = 5.0  # after a failed claim or lock, where trying again is cheap
+# SQLSTATE classes of errors that pass: 25 read-only (a standby), 40 rollback (a deadlock), 53
+# resources (a full disk), 55 lock not available, 57 intervention (a shutdown, a time-out)
 PASSING = frozenset({"25", "40", "53", "55", "57"})
 
 
@@ -161,7 +161,8 @@ class Lane:
         """The database refused the batch: is it the table, the moment, or one row?"""
         if connection.closed:
             raise error
-        # a column renamed, a privilege lost, …; what a trigger of the source raises is of one row
+        # A renamed column or a lost privilege concerns the whole index. What a trigger of the
+        # source raises is a ProgrammingError as well, but concerns one row.
         raised = isinstance(error, psycopg.errors.RaiseException)
         if isinstance(error, psycopg.ProgrammingError) and not raised:
             self._release(connection, batch)
@@ -180,7 +181,9 @@ class Lane:
     def _release(self, connection: psycopg.Connection, batch: Batch) -> None:
         try:
             self.change_log.release(connection, batch)
-        except psycopg.errors.LockNotAvailable as error:  # nothing else is to wait for it
+        except (
+            psycopg.errors.LockNotAvailable
+        ) as error:  # the worker's other work must not wait for it
             log.warning("a batch is left to its lease: %s", said(error))
 
     def _wait_or_raise(self, connection: psycopg.Connection, error: psycopg.Error) -> None:
@@ -238,7 +241,7 @@ def said(error: Exception) -> str:
     hint = error.diag.message_hint if isinstance(error, psycopg.Error) else None
     words = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     if isinstance(error, psycopg.errors.InsufficientPrivilege) and hint is None:
-        # the place in the server's source, since its words come in many languages
+        # told by the function in the server's source, since its messages are translated
         if error.diag.source_function == "check_enable_rls":
             hint = "a worker must see every row: ALTER ROLE … BYPASSRLS"
         else:

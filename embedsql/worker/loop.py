@@ -40,7 +40,9 @@ from embedsql.worker.writer import Writer
 log = logging.getLogger(__name__)
 
 DRAIN_POLL_SECONDS = 0.2
-FIRST_POLL_SECONDS = 0.05  # after work: who commits just behind it may not have notified
+FIRST_POLL_SECONDS = (
+    0.05  # after work: a change that came just behind the last look may not have notified
+)
 
 
 class Worker:
@@ -166,7 +168,7 @@ class Worker:
             except ConfigurationError as error:
                 self._lanes.leave_alone(connection, index, str(error))
             except (psycopg.ProgrammingError, psycopg.DataError) as error:
-                # its table or ours are not as declared, or its keys do not come back as they went
+                # its table or ours is not as declared, or its keys do not survive the way as texts
                 self._lanes.leave_alone(connection, index, refusal(connection, index, error))
         return busy
 
@@ -184,7 +186,7 @@ class Worker:
         if not station.ready():
             return False
         size = self._options.batch_size
-        # all that a generation which does not serve waits for stands back as a backfill does
+        # all work on a generation that does not serve has the low priority of a backfill
         if station.has_room(backfill=index.aside):
             batch = lane.claim(connection, size)
             if batch is not None:

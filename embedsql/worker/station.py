@@ -81,14 +81,14 @@ class Station:
     def _run(self) -> None:
         try:
             while not self._closed:
-                # both in turn: changes that never end must not keep a backfill from ever ending
+                # in turn: changes that never end must not starve a backfill
                 if (work := self._take_changed()) is not None:
                     self._embed(work, lambda: self._closed)
                 if (work := self._take_backfill()) is not None:
                     self._embed(work, self._after_what_changed)
                 with self._news:
                     self._news.wait_for(self._has_news)
-        except BaseException as error:  # told to the main thread, which ends the worker
+        except BaseException as error:  # the main thread sees it and ends the worker
             self.crash = error
             self._woken()
         self._give_rest_back()

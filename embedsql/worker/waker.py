@@ -24,7 +24,7 @@ class Waker:
 
     def wake(self) -> None:
         """End the wait, or the next one; safe in a signal handler."""
-        # full: it will wake; closed or not yet open: nobody waits
+        # OSError: full, so it wakes anyway, or closed; AttributeError: not opened yet
         with contextlib.suppress(OSError, AttributeError):
             self._theirs.send(b"\0")
 

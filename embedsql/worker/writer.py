@@ -93,7 +93,7 @@ class Writer:
                 try:
                     if self.crash is None:
                         self._try(database, work, step)
-                except BaseException as error:  # told to the main thread, which ends the worker
+                except BaseException as error:  # the main thread sees it and ends the worker
                     self.crash = error
                 finally:
                     work.lease.close()

@@ -104,7 +104,10 @@ class Dispatcher:
         return np.concatenate([found[text] for text in texts]).reshape(len(texts), -1)
 
     def _raise_fault(self, texts: Sequence[str]) -> None:
-        """A text at fault is not sent again until its caller has been told of it alone."""
+        """Raise for a text that was at fault before, instead of sending it again.
+
+        Once its caller has halved its way down to this text alone and was told, it is forgotten.
+        """
         if not self._at_fault:
             return
         for text in texts:
@@ -118,7 +121,7 @@ class Dispatcher:
     async def _send_all(self, texts: Sequence[str], found: dict[str, Vectors]) -> None:
         waiting = deque(self._size.requests(texts, self._concurrency))
         senders = [self._send_waiting(waiting, found) for _ in range(self._concurrency)]
-        # those under way are awaited, for they are paid
+        # requests under way are awaited: they are paid for, so their vectors should be kept
         errors = [e for e in await asyncio.gather(*senders, return_exceptions=True) if e]
         for error in sorted(errors, key=lambda error: isinstance(error, ProviderError)):
             raise error
@@ -133,7 +136,7 @@ class Dispatcher:
 
     async def _send(self, texts: Sequence[str], found: dict[str, Vectors]) -> None:
         """Send a request; where it fails for what is in it, send its halves."""
-        if len(texts) > self._size.most_texts:  # which was larger when the call was cut
+        if len(texts) > self._size.most_texts:  # the limit has shrunk since the call was cut
             await self._send_halves(texts, found)
             return
         base64 = self._endpoint.base64
@@ -145,7 +148,7 @@ class Dispatcher:
                 self._size.failed(len(texts))
             if isinstance(error, ProviderError) or len(texts) == 1:
                 await self._endpoint.probe()  # raises where it would fail on any text
-            if base64 != self._endpoint.base64:  # that was what it refused
+            if base64 != self._endpoint.base64:  # it was base64 that it refused
                 await self._send(texts, found)
             elif len(texts) == 1:
                 await self._blame(texts[0], error, found)
@@ -182,7 +185,7 @@ class Dispatcher:
                 return
             except TextRejectedError as again:
                 error = again
-        if isinstance(error, ProviderError):  # with other texts it does well
+        if isinstance(error, ProviderError):  # it answers other texts: this one is at fault
             error = EmbeddingError(f"{error} (to this text alone)")
         self._at_fault[text] = error
         while len(self._at_fault) > MOST_AT_FAULT:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 FEWEST_TEXTS = 16  # a call of fewer is not spread over several requests
-FIRST_TEXTS = 128  # a server that takes fewer says so, and it is learned
+FIRST_TEXTS = 128  # a server that takes fewer refuses, and its limit is learned
 MOST_TEXTS = 2048  # OpenAI's limit
 FIRST_CHARACTERS = 50_000  # some 12,000 tokens
 REQUEST_BYTES = 300_000  # OpenAI takes 300,000 tokens in a request; none is less than a byte
-QUICK_SECONDS = 0.5  # an answer within them does not show what the server copes with
+QUICK_SECONDS = 0.5  # an answer within them: the server may well take more
 SLOW_SECONDS = 5.0
 MOST_CAUTION = 64
 
@@ -53,7 +53,7 @@ class RequestSize:
 
     def refused(self, texts: int) -> None:
         """A request failed for its size alone, as any of this size will."""
-        if self._shrunk():  # whether it had too many texts or characters is not known
+        if self._shrunk():  # too many texts or too many characters? not known, so never grow again
             self._caution = 0
         else:
             self.ceiling = max(1, min(self.ceiling, texts // 2))
@@ -74,7 +74,7 @@ class RequestSize:
         """A request of so many was."""
         many, long = 2 * texts >= self.most_texts, 2 * characters >= self.characters
         if not many and not long:
-            return  # which says nothing of larger ones
+            return  # so small a request says nothing about larger ones
         if seconds > SLOW_SECONDS and self._shrunk():
             return
         if many and self.texts < self._usual:
