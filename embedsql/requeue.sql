@@ -1,5 +1,6 @@
--- The hash is one that no look-up finds; where the text does not become vectors, it still tells what those that there are
--- were made of. And the version is that of the log row: what was embedded before, and is not written yet, comes too late.
+-- A zero byte before the stored hash: no look-up finds it, so the row is embedded again; and should the model refuse the
+-- text, it still tells which text the present vectors were made of. The version becomes the new log row's, so that what
+-- another worker has embedded and not written yet is older, and refused.
 WITH logged AS (
     INSERT INTO {log} ({key_columns}) {chosen} RETURNING {key_columns}, seq
 ), marked AS (

@@ -1,14 +1,14 @@
--- What transactions noted while a backfill was under way needs another one, from the first key.
+-- Bulk inserts that were noted while a backfill was under way may lie behind its place: another begins, at the first key.
 WITH noted AS (
     DELETE FROM embedsql.bulk_insert AS b USING embedsql.semantic_index AS i
     WHERE b.index_id = %(index_id)s AND i.index_id = b.index_id AND i.backfill_since IS NULL
     RETURNING b.at
 ), held AS (
-    -- The backfill passes these by, and whoever has them may have read what was there before.
+    -- Claimed keys: the backfill passes them by, and their worker may have read the text before the bulk insert.
     SELECT k.* FROM {batch} AS b, unnest({batch_arrays}) AS k ({key_columns}) WHERE EXISTS (SELECT FROM noted)
 ), dead AS (
-    -- These, too, and what died since may have been in hand when its row was truncated. The minute is for a death whose
-    -- transaction waited for the one that truncated.
+    -- Dead letters are passed by, too. One that died since the bulk insert may be of a row that was truncated while a worker
+    -- had it, and loaded anew. The minute is for one whose transaction had to wait for the TRUNCATE.
     SELECT key FROM embedsql.failure
     WHERE index_id = %(index_id)s AND dead AND since >= (SELECT min(at) FROM noted) - interval '1 minute'
 ), logged AS (

@@ -1,4 +1,4 @@
--- The next keys of the source of which nothing is stored; version 0, since no log row speaks of them.
+-- The next keys of the source for which nothing is stored. Their version is 0, since no log row is about them.
 WITH looked AS MATERIALIZED (
     SELECT {source_key_as_own}, row_number() OVER (ORDER BY {ordered_key}) AS place
     FROM {source} AS s WHERE {after} ORDER BY {ordered_key} LIMIT %(window)s

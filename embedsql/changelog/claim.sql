@@ -1,7 +1,7 @@
 WITH busy AS MATERIALIZED (
     SELECT k.* FROM {batch} AS b, unnest({batch_arrays}) AS k ({key_columns})
 ), waiting AS MATERIALIZED (
-    -- oldest change first; NOT IN keeps the scan in log order, which an anti-join need not
+    -- Oldest change first. NOT IN, since NOT EXISTS would become an anti-join, which need not keep the log's order.
     SELECT {key_columns}, seq FROM {log}
     WHERE seq > %(hint)s AND ({key_columns}) NOT IN (SELECT {key_columns} FROM busy)
     ORDER BY seq LIMIT %(window)s

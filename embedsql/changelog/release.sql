@@ -1,4 +1,4 @@
--- The log still holds a batch's keys, but those of a backfill: they are logged now.
+-- Give a batch up. Keys that were claimed from the log are still there. Those that a backfill found (version 0) are logged now.
 WITH given_back AS (
     DELETE FROM {batch} WHERE batch_id = %(batch_id)s AND worker = %(worker)s RETURNING *
 )

@@ -1,4 +1,4 @@
--- Who works or searches on the generation before may do so on this one.
+-- Whoever has a privilege on an object of the generation before gets it on this generation's.
 SELECT embedsql.copy_grants({model_log}, {log_text});
 
 SELECT embedsql.copy_grants({model_batch}, {batch_text});

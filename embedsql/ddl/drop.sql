@@ -1,9 +1,9 @@
--- CASCADE: the triggers of a source that bears another name now go with their functions.
+-- CASCADE takes the triggers along, also from a source that was renamed.
 DROP FUNCTION IF EXISTS {insert_function}(), {bulk_insert_function}(), {update_function}(), {delete_function}(), {truncate_function}() CASCADE;
 
 DROP VIEW IF EXISTS {chunk_view};
 
--- Batches first, as a worker does when it claims or writes: the other way round, the two could deadlock.
+-- In the order in which a worker locks them, batches first: otherwise the two could deadlock.
 DROP TABLE IF EXISTS {batch}, {row}, {chunk}, {log};
 
 DELETE FROM embedsql.bulk_insert AS b USING embedsql.semantic_index AS i

@@ -48,7 +48,7 @@ CREATE TABLE {chunk} (
     PRIMARY KEY ({key_columns}, chunk_seq)
 );
 
--- beside the row as long as it fits a page: every candidate of the lexical lane is weighed
+-- MAIN: in the row, not in TOAST, as long as that fits a page, since the weights of every lexical candidate are read
 ALTER TABLE {chunk} ALTER COLUMN terms SET STORAGE MAIN;
 
 CREATE INDEX {content_index} ON {chunk} (content_hash);

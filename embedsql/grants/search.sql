@@ -43,7 +43,8 @@ GRANT SELECT ON {chunk_view} TO {role};
 -- The views run as their caller, so that row-level security of the source holds.
 GRANT SELECT ON {chunk} TO {role};
 
--- What it asks, and the answer to that: not the mail-box, not the vectors of what others ask.
+-- By these functions alone a role puts its question into the mail-box and reads the answer: it sees neither the mail-box nor
+-- the vectors of what others ask.
 GRANT EXECUTE ON FUNCTION embedsql.prepare_search TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.default_wait_ms TO {role};

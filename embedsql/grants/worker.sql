@@ -45,7 +45,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON {chunk} TO {role};
 
 GRANT SELECT ON {chunk_view} TO {role};
 
--- Queries of search functions, without which its other work goes on.
+-- To answer the questions of search functions. Without these its other work goes on.
 GRANT SELECT, UPDATE (claimed_until, error), DELETE ON embedsql.query_request TO {role};
 
 GRANT SELECT, INSERT, DELETE ON embedsql.query_vector TO {role};

@@ -20,8 +20,8 @@ BEGIN
     RETURN true;
 END $$;
 
--- Guards the views of a generation that was switched to. They are found as the catalogue is now, but
--- a REPEATABLE READ transaction may see rows from before the switch: vectors of two spaces would meet.
+-- Guards the views after a switch. A REPEATABLE READ transaction that began before it finds the new views,
+-- since the catalogue is read as it is now, but the old rows: vectors of two spaces would meet.
 CREATE FUNCTION embedsql.require_serving(index_name text, wanted int) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -67,7 +67,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- Before a revision drops an index to make it anew: a temporary table takes what roles may do with it.
+-- Before a revision drops an index to make it anew: a temporary table keeps what roles may do with its objects.
 CREATE FUNCTION embedsql.keep_grants(relations text[], search_function text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
 BEGIN
@@ -87,7 +87,8 @@ BEGIN
     WHERE p.oid = to_regproc(search_function) AND a.grantee <> p.proowner;
 END $$;
 
--- After it: these stand in the places of those. Where rows of those were hidden, the policies come first.
+-- Afterwards: grants the same on the objects made instead, listed in the same order. Where policies hid rows of the old ones,
+-- they are made first.
 CREATE FUNCTION embedsql.grant_again(relations text[], search_function text, policies text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

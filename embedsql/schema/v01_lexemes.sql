@@ -32,7 +32,7 @@ RETURN to_tsvector(config, words) || CASE
     WHEN words ~ '[[:alnum:]][-._/:@\\#~=+]+[[:alnum:]]|[[:alpha:]](?:\+\+|#)|[[:lower:][:digit:]][[:upper:]]'
     THEN embedsql.identifier_lexemes(config, words) ELSE ''::tsvector END;
 
--- Of a chunk: those of its heading, and of its first characters that are its row's title, carry the label A.
+-- The lexemes of a chunk. Those of its heading, and of its first characters (titled) that are its row's title, have label A.
 CREATE FUNCTION embedsql.chunk_lexemes(config regconfig, heading text, chunk text, titled int) RETURNS tsvector
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
@@ -41,7 +41,7 @@ RETURN CASE
         || embedsql.lexemes(config, substr(chunk, titled + 1))
     END;
 
--- A weight in a sparsevec, by lexeme: which of its 2^29 places.
+-- Where a lexeme's weight stands among the 2^29 places of a sparsevec: by its hash.
 CREATE FUNCTION embedsql.term_place(lexeme text) RETURNS int
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE RETURN (hashtext(lexeme COLLATE "C") & 536870911) + 1;
 
@@ -79,8 +79,8 @@ RETURN (SELECT embedsql.sparse(string_agg(entry, ',')) FROM (
     SELECT entry FROM unnest(string_to_array(btrim(split_part(terms::text, '/', 1), '{}'), ',')) AS entry
     ORDER BY split_part(entry, ':', 2)::real DESC, entry LIMIT 1000) AS kept);
 
--- What an HNSW index sees of a chunk's weights. Mostly the weights as they are, which costs next to nothing: it is
--- inlined, and must be, so it is not STRICT.
+-- What an HNSW index holds of a chunk's weights: mostly all of them, which costs next to nothing as long as PostgreSQL
+-- inlines this function. It would not inline a STRICT one.
 CREATE FUNCTION embedsql.indexed_terms(terms sparsevec) RETURNS sparsevec
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN octet_length(sparsevec_send(terms)) <= 12 + 8 * 1000 THEN terms ELSE embedsql.heaviest_terms(terms) END;

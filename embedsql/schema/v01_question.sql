@@ -88,13 +88,18 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT pg_sequence_last_value(pg_get_serial_sequence(format('embedsql.%I', log_table), 'seq'))
 $$;
 
--- A question as BM25 asks it. weights: the terms' IDFs, so that the score of a chunk is -(terms <#> weights). terms: rarest
--- first, with the most that each can add to a score. probe: what the first of them (probed) match, which is where
--- the best chunks will mostly be found. demand: the score of a chunk that has every term once, those that no chunk has
--- included: their weight is the greatest of all. crowded: an approximate index on the weights may be asked, is there, and
--- should be, since the other terms are in more than 5,000 chunks; a term that is, is none of the probe's then.
--- How many chunks contain a lexeme is known from the planner's statistics where it is frequent, else counted:
--- nothing is kept up to date, and a table never analyzed is only slower.
+-- A question as BM25 asks it:
+--   weights   the terms' IDFs: the score of a chunk is -(terms <#> weights)
+--   terms     the terms that some chunk has, rarest first
+--   bounds    the most that each of these can add to a score
+--   probed    how many of them, from the first, make the probe
+--   probe     what these match: that is where the best chunks will mostly be found
+--   required  what +words and "phrases" demand of a chunk
+--   demand    the score of a chunk that has every term once; terms that no chunk has are included, with the greatest weight
+--   crowded   whether to ask the approximate index on the weights: the caller allows it, it is there, and the terms beyond
+--             the probe are in more than 5,000 chunks. A term that is in as many by itself is never in the probe then.
+-- How many chunks contain a lexeme is known from the planner's statistics where it is frequent, and counted elsewhere:
+-- nothing has to be kept up to date, and a table that was never analyzed is only slower.
 CREATE FUNCTION embedsql.bm25_question(index_name text, config regconfig, words text, hits int, pinned int DEFAULT NULL,
     approximate boolean DEFAULT false,
     OUT weights sparsevec, OUT terms text[], OUT bounds double precision[], OUT probed int,

@@ -28,7 +28,7 @@ CREATE TABLE embedsql.semantic_index (
     chunk_table text NOT NULL,
     chunk_view text NOT NULL,
     trigger_functions text[] NOT NULL,
-    backfill_since timestamptz DEFAULT now(), -- rows that no log row speaks of are looked for; null: they are not
+    backfill_since timestamptz DEFAULT now(), -- a backfill looks for rows that are in no log; null: none does
     backfill_after text[],                   -- the key up to which they have been found; null: from the first
     average_length double precision,         -- of a chunk, in words, as the lexical weights take it
     configurations text[],                   -- text-search configurations of rows that name their own

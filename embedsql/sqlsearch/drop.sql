@@ -1,2 +1,2 @@
--- Whatever its arguments were in the release that made it; a function of somebody else's stays.
+-- Whatever arguments it got from the release that made it; a function that is not ours (by its comment) stays.
 DO {body};

@@ -7,5 +7,6 @@ REVOKE ALL ON FUNCTION {function}(text, int, text, vector, int) FROM PUBLIC;
 
 COMMENT ON FUNCTION {function}(text, int, text, vector, int) IS {comment};
 
--- The caller's search_path is not asked: pgvector, the key's types and the source are found where they are now.
+-- Pins the search_path, so that the caller's does not matter: pgvector, the key's types and the source are found where they
+-- are now.
 DO {pin};

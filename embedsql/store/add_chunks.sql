@@ -1,4 +1,5 @@
--- Of rows of which nothing was stored. No conflict is looked for, and nothing is set aside in between.
+-- Chunks of rows for which nothing was stored: a plain INSERT, at half the cost of save_chunks.sql, since it looks for no
+-- conflicts and materializes nothing in between.
 INSERT INTO {chunk}
     ({key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, terms{vector_columns})
 SELECT {key_columns}, chunk_seq, start_offset, content_hash, chunk, lexemes, {terms}{vector_values}
@@ -10,5 +11,5 @@ FROM {average}, (
             unnest(%(headings)b::text[]) AS heading, unnest(%(titled)b::int[]) AS titled,
             unnest(%(embeddings)b::{vector_array}) AS embedding, unnest(%(terms)b::text[]) AS given_terms
     ) AS k
-    OFFSET 0  -- the words are found once, not wherever they are used
+    OFFSET 0  -- keeps the subquery apart: merged, it would compute the lexemes at each place that uses them
 ) AS k {vector_from}

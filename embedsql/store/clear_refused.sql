@@ -1,4 +1,4 @@
--- Vectors of texts that a row has no more, and of whose text the model makes none.
+-- Of a row whose text the model refuses, remove the vector if it was made of an earlier text.
 UPDATE {source} AS s SET {column} = NULL
 FROM unnest({key_parameters}, %(content_hashes)b::bytea[]) AS k ({key_columns}, content_hash)
 WHERE {source_of_key} AND s.{column} IS NOT NULL AND NOT EXISTS (

@@ -1,5 +1,5 @@
--- Rows of whose text no vector is had, where it is still the one that was read: what was stored of another is forgotten,
--- so that nobody takes them for unchanged.
+-- Rows that could not be embedded and still have the text that was read. Their stored hash, of an earlier text, is
+-- forgotten: else the next attempt, or an edit back to that text, would be taken for unchanged.
 WITH failed AS MATERIALIZED (
     SELECT * FROM unnest({key_parameters}, %(seen)b::xid[], %(input_hashes)b::bytea[]) WITH ORDINALITY
         AS k ({key_columns}, seen, input_hash, place)

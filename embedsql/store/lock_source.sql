@@ -1,4 +1,4 @@
--- Never waits for an application's transaction, so that no two wait for one another.
+-- SKIP LOCKED: we never wait for an application's transaction, so that the two cannot wait for each other.
 WITH claimed AS MATERIALIZED (
     SELECT * FROM unnest({key_parameters}) WITH ORDINALITY AS k ({key_columns}, place)
 )

@@ -1,4 +1,4 @@
--- The average length of a chunk is that of the first batch that is written: all weights are made for one length.
+-- All BM25 weights of an index assume one average length of a chunk: that of the first batch, until it is calibrated.
 UPDATE embedsql.semantic_index AS i SET average_length = greatest(1, m.length)
 FROM (
     SELECT avg(embedsql.text_length({lexemes})) AS length

@@ -11,8 +11,8 @@ SELECT c.place::int, s.xmin, h.input_hash, h.unchanged,
        CASE WHEN h.unchanged THEN false ELSE {too_long} END
 FROM claimed AS c JOIN {source} AS s ON {key_match} LEFT JOIN {row} AS r ON {row_of_claimed}
 CROSS JOIN LATERAL (
-    -- Else the planner may hash every text of the whole source: since d speaks of c and of s, it
-    -- is evaluated above their join; OFFSET 0 keeps it from being merged into what is around it.
+    -- Since d refers to c and to s, the hash is computed above their join, and OFFSET 0 keeps d from
+    -- being merged with what is around it: else the planner may hash every text of the whole source.
     SELECT d.input_hash, d.input_hash IS NOT DISTINCT FROM r.input_hash AND {vector_stays} AS unchanged
     FROM (SELECT {input_hash} AS input_hash WHERE c.place > 0 OFFSET 0) AS d
 ) AS h

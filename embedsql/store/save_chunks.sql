@@ -5,8 +5,8 @@ WITH given AS MATERIALIZED (
         %(terms)b::text[])
         AS k ({key_columns}, chunk_seq, start_offset, content_hash, chunk, heading, titled, embedding, given_terms)
 ), made AS MATERIALIZED (
-    -- Finding a chunk's words takes ten times as long as seeing that it stands there already. A
-    -- subquery for each: an anti-join might read every chunk of the table.
+    -- Without the chunks that are stored already: to compute the lexemes of one takes ten times as long
+    -- as this comparison. A subquery for each, since an anti-join might read every chunk of the table.
     SELECT k.*, {lexemes} AS lexemes FROM given AS k
     WHERE {words_may_differ} OR (
         SELECT (c.content_hash, c.start_offset, c.chunk) = (k.content_hash, k.start_offset, k.chunk)

@@ -1,5 +1,5 @@
--- Chunks of rows of which the model refused some text: with the vectors there are, else to be found by their words alone. One
--- that says what it said keeps its vector, also where it was asked for anew.
+-- Chunks of rows of which the model refused some: with a vector where there is one, else to be found by their words alone. A
+-- chunk whose content is unchanged keeps the vector that it has, even where a new one was asked for (requeue).
 WITH given AS MATERIALIZED (
     SELECT *
     FROM unnest({key_parameters}, %(chunk_seqs)b::int[], %(starts)b::int[], %(content_hashes)b::bytea[],
