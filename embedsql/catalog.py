@@ -176,7 +176,7 @@ def check_vector_column(source: SourceTable, column: str, vector_type: str) -> N
     if source.partitioned:
         raise DeclarationError(
             f"{source.name!r} is partitioned, and PostgreSQL builds no index on all of its "
-            "partitions without keeping writers waiting: take storage 'table'"
+            "partitions without keeping writers waiting: use storage 'table'"
         )
     found = source.columns.get(column)
     if found is not None and found != vector_type.partition("(")[0]:

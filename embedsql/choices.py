@@ -34,31 +34,31 @@ class Chunking:
 
     def __post_init__(self) -> None:
         if self.tokens is not None and self.tokens < 8:
-            raise DeclarationError(f"chunks of {self.tokens} tokens are too short; take 8 or more")
+            raise DeclarationError(f"chunks of {self.tokens} tokens are too short; use 8 or more")
         if self.overlap is None:
             return
         if self.overlap < 0:
-            raise DeclarationError(f"an overlap of {self.overlap} tokens makes no sense")
+            raise DeclarationError(f"the overlap must be 0 tokens or more, not {self.overlap}")
         if self.tokens is not None and self.overlap * 2 > self.tokens:
             raise DeclarationError(
                 f"an overlap of {self.overlap} tokens is more than half of a chunk of "
-                f"{self.tokens}; take at most {self.tokens // 2}"
+                f"{self.tokens}; use at most {self.tokens // 2}"
             )
 
 
 def check_choice(what: str, chosen: Any, choices: Sequence[Any]) -> None:
-    """Refuse what is none of some choices, of which ``None`` is not told.
+    """Refuse what is none of the choices; the message lists them, but for ``None``.
 
     Raises:
         DeclarationError: With those that there are.
     """
     if chosen not in choices:
         known = ", ".join(str(choice) for choice in choices if choice is not None)
-        raise DeclarationError(f"no such {what}: {chosen!r}; take {known}")
+        raise DeclarationError(f"no such {what}: {chosen!r}; use {known}")
 
 
 def check_kind(what: str, given: object, kind: type) -> None:
-    """Refuse what the registry could not hold, or not give back.
+    """Refuse a value of another type, which would not survive the registry's JSON.
 
     Raises:
         DeclarationError: With what it should be.
@@ -74,13 +74,13 @@ def check_backend(backend: str, model: str) -> None:
         DeclarationError: With what is wrong.
     """
     if backend not in get_args(Backend):
-        raise DeclarationError(f"no such back end: {backend!r}; take torch, openvino or onnx")
-    if backend != "torch" and not model.startswith("sentence-transformers/"):
-        raise DeclarationError(f"the back end {backend} runs no model called {model!r}")
+        raise DeclarationError(f"no such back end: {backend!r}; use torch, openvino or onnx")
+    if backend != "torch" and not model.startswith(LOCAL):
+        raise DeclarationError(f"the back end {backend} cannot run the model {model!r}")
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that PostgreSQL would cut, reject or mistake.
+    """Refuse a name that PostgreSQL would truncate or reject.
 
     Raises:
         DeclarationError: With what is wrong.

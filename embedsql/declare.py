@@ -148,7 +148,7 @@ def drop_index_statements(connection: psycopg.Connection, name: str) -> list[str
 
 
 def lock_attempts(attempts: int = 10) -> stamina._core._RetryContextIterator:
-    """Try a transaction again whose locks were not to be had at once, for a minute at most."""
+    """Repeat a transaction that did not get its locks at once, for a minute at most."""
     return stamina.retry_context(
         on=LOCKED,
         attempts=attempts,

@@ -3,9 +3,9 @@
 EmbedsqlError
 ├── ConfigurationError        a setting, URL or option is wrong
 │   ├── MissingExtraError     an optional package is not installed (also an ImportError)
-│   ├── UnknownModelError     no embedder goes by this name, or its weights are not to be had
+│   ├── UnknownModelError     there is no such model, or its weights cannot be loaded
 │   └── SpaceMismatchError    two vectors' spaces differ: model, dimensions, prompts, ...
-├── DeclarationError          a semantic index that cannot be (also a ValueError)
+├── DeclarationError          a semantic index that is not possible (also a ValueError)
 ├── DatabaseError             the database is not as it must be
 │   ├── ConnectionFailedError no connection could be made
 │   ├── ExtensionError        pgvector is missing or too old
@@ -47,15 +47,15 @@ class MissingExtraError(ConfigurationError, ImportError):
 
 
 class UnknownModelError(ConfigurationError):
-    """No embedder goes by this name, or its weights are not to be had."""
+    """There is no such model, or its weights cannot be loaded."""
 
 
 class SpaceMismatchError(ConfigurationError):
-    """Vectors of two spaces would have met."""
+    """Vectors of two spaces would have been compared."""
 
 
 class DeclarationError(EmbedsqlError, ValueError):
-    """A semantic index that cannot be: no such table or column, no primary key, name taken, ..."""
+    """A semantic index that is not possible: no such table, no primary key, name taken, ..."""
 
 
 class DatabaseError(EmbedsqlError):

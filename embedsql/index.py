@@ -93,7 +93,7 @@ class SemanticIndex(Searchable):
         """The model; loaded once, at the first use.
 
         Raises:
-            ConfigurationError: It is not to be had.
+            ConfigurationError: It cannot be loaded.
         """
         return load_embedder(
             self.model,
@@ -113,7 +113,7 @@ class SemanticIndex(Searchable):
 
         Raises:
             DeclarationError: It cannot be.
-            ConfigurationError: It names no dimensions, and the model is not to be had.
+            ConfigurationError: It names no dimensions, and the model cannot be loaded.
         """
         return self.spec_of(self.dimensions or self.embedder.space.dimensions)
 

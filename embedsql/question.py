@@ -81,7 +81,7 @@ def embed_question(
     """
     lanes = mode or target.best_mode(in_words=text is not None)
     if lanes not in get_args(Mode):
-        raise QueryError(f"no such mode: {lanes!r}; take hybrid, dense or lexical")
+        raise QueryError(f"no such mode: {lanes!r}; use hybrid, dense or lexical")
     if lanes != "dense":
         target.require_lexical()
     asked = Question(lanes, vector, terms)
@@ -134,7 +134,7 @@ def conditions(where: Where) -> Sequence[ColumnElement[bool]]:
     try:
         return [coercions.expect(roles.WhereHavingRole, one) for one in several]
     except (ArgumentError, TypeError) as error:
-        raise QueryError(f"where takes SQL expressions, {where!r} is none: {error}") from error
+        raise QueryError(f"where takes SQL expressions, not {where!r}: {error}") from error
 
 
 def shaping_of(options: ShapingOptions) -> Shaping:

@@ -200,7 +200,7 @@ class IndexSpec:
             )
         if self.sparse_model is not None and not self.sparse_model.startswith(LOCAL):
             raise DeclarationError(
-                f"no sparse encoder goes by {self.sparse_model!r}; a name is {LOCAL}<model>"
+                f"unknown sparse encoder {self.sparse_model!r}: a name is {LOCAL}<model>"
             )
         check_choice("lexical index", self.lexical_index, get_args(LexicalIndex))
         if self.lexical is None and self.lexical_index != "gin":

@@ -171,9 +171,9 @@ class VectorForm:
                 f"{STORABLE_DIMENSIONS}"
             )
         if self.stored is not None and self.has_codes:
-            raise DeclarationError("int8 stores codes: stored applies to the other quantizations")
+            raise DeclarationError("int8 stores codes: stored cannot be given with it")
         if self.stored == "halfvec" and self.quantization == "none":
-            raise DeclarationError("vectors stored as halfvec are quantization 'halfvec'")
+            raise DeclarationError("to store vectors as halfvec, use quantization 'halfvec'")
         seen = self.index_dimensions or dimensions
         if self.index_dimensions is not None and not 1 <= seen < dimensions:
             raise DeclarationError(

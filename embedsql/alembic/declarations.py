@@ -54,7 +54,7 @@ def declared_indexes(
 
     Raises:
         DeclarationError: One cannot be, or two of one name differ.
-        ConfigurationError: A model must be asked for its dimensions and is not to be had.
+        ConfigurationError: A model has to tell its dimensions and cannot be loaded.
     """
     found: dict[str, Declared] = {}
     several = metadata if isinstance(metadata, Sequence) else filter(None, [metadata])

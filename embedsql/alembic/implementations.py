@@ -66,7 +66,7 @@ def rebuild_vector_index(operations: Operations, operation: RebuildVectorIndexOp
     if needs_new_vectors(before, after):
         raise DeclarationError(
             f"a rebuilt index is not enough to change {', '.join(operation.before)} of "
-            f"{after.name!r}: take op.change_semantic_index"
+            f"{after.name!r}: use op.change_semantic_index"
         )
     names = names_of(operations, after)
     meanwhile = _in_place(operations, operation, names)

@@ -94,5 +94,5 @@ class Chunker:
         if words * SHARE > self.capacity:
             raise ConfigurationError(
                 f"the template's own words are {words} tokens, more than a third of a chunk of "
-                f"{self.capacity}: shorten them, or take longer chunks"
+                f"{self.capacity}: shorten them, or make the chunks longer"
             )

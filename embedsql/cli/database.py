@@ -14,26 +14,26 @@ app = typer.Typer(no_args_is_help=True, help="The embedded PostgreSQL (EMBEDSQL_
 
 @app.command()
 def start() -> None:
-    """Start it, unless it runs already, and print its URL."""
+    """Start the server, unless it is running, and print its URL."""
     typer.echo(Settings().embedded_server().start())
 
 
 @app.command()
 def stop() -> None:
-    """Stop it."""
+    """Stop the server."""
     stopped = Settings().embedded_server().stop()
     note("stopped" if stopped else "it was not running")
 
 
 @app.command()
 def url() -> None:
-    """Print its URL, for psql, SQLAlchemy and DATABASE_URL alike."""
+    """Print the server's URL, for psql, SQLAlchemy and DATABASE_URL alike."""
     typer.echo(Settings().embedded_server().url)
 
 
 @app.command()
 def status(as_json: Json = False) -> None:
-    """Whether it runs, and where its files are."""
+    """Show whether the server is running, and where its files are."""
     found = Settings().embedded_server().status()
     if as_json:
         print_json(asdict(found))

@@ -39,39 +39,43 @@ def add(
     name: Annotated[str | None, typer.Option(help="Default: <table>_search.")] = None,
     template: Annotated[
         str | None,
-        typer.Option(help="What is embedded of each chunk, '{title}: {chunk}' say."),
+        typer.Option(help="Text to embed for each chunk, for example '{title}: {chunk}'."),
     ] = None,
-    model: Annotated[str, typer.Option(help="The embedder, by name.")] = DEFAULT_MODEL,
+    model: Annotated[str, typer.Option(help="The embedding model, by name.")] = DEFAULT_MODEL,
     provider: Annotated[
-        Providers | None, typer.Option(help="Where a model named without prefix comes from.")
+        Providers | None, typer.Option(help="Provider of a model named without a prefix.")
     ] = None,
     backend: Annotated[
         Backend,
-        typer.Option(help="What runs a local model; all but torch do so on int8 weights."),
+        typer.Option(help="Runtime of a local model; all but torch use int8 weights."),
     ] = "torch",
-    base_url: Annotated[str | None, typer.Option(help="Server of an openai: model.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="URL of an openai: model's server.")] = None,
     dimensions: Annotated[int | None, typer.Option(help="Default: the model's own.")] = None,
-    metric: Annotated[Metric, typer.Option(help="By which vectors are compared.")] = "cosine",
+    metric: Annotated[Metric, typer.Option(help="How vectors are compared.")] = "cosine",
     storage: Annotated[
-        Storage, typer.Option(help="A table of vectors, or a column of the source (no chunks).")
+        Storage,
+        typer.Option(help="Keep vectors in a table, or in a column of the source (unchunked)."),
     ] = "table",
-    vector_column: Annotated[str, typer.Option(help="That column's name.")] = "embedding",
+    vector_column: Annotated[str, typer.Option(help="Name of that column.")] = "embedding",
     quantization: Annotated[
-        Quantization, typer.Option(help="Of the indexed vectors; int8: bits, over stored codes.")
+        Quantization,
+        typer.Option(help="Form of the indexed vectors; int8: bits, with int8 codes stored."),
     ] = "none",
     stored: Annotated[
         Stored | None, typer.Option(help="Type of the stored vectors. Default: by quantization.")
     ] = None,
     index_dimensions: Annotated[
-        int | None, typer.Option(help="Leading dimensions that the index sees (Matryoshka).")
+        int | None, typer.Option(help="Index only this many leading dimensions (Matryoshka).")
     ] = None,
-    index: Annotated[VectorIndex, typer.Option(help="The approximate index.")] = "hnsw",
-    hnsw_m: Annotated[int, typer.Option(help="Links of a node of an HNSW index.")] = Hnsw.m,
+    index: Annotated[
+        VectorIndex, typer.Option(help="Kind of approximate index; none: exact search.")
+    ] = "hnsw",
+    hnsw_m: Annotated[int, typer.Option(help="Links per node of an HNSW index.")] = Hnsw.m,
     ef_construction: Annotated[
-        int, typer.Option(help="Candidates kept while an HNSW index is built.")
+        int, typer.Option(help="Length of the candidate list while an HNSW index is built.")
     ] = Hnsw.ef_construction,
     lists: Annotated[
-        int | None, typer.Option(help="Of an IVFFlat index. Default: by the number of rows.")
+        int | None, typer.Option(help="Lists of an IVFFlat index. Default: by the number of rows.")
     ] = None,
     lexical: Annotated[
         str, typer.Option(help="Text-search configuration of the lexical lane, or none.")
@@ -82,17 +86,18 @@ def add(
     ] = None,
     lexical_index: Annotated[
         LexicalIndex,
-        typer.Option(help="gin: exact; hnsw: approximate where words are common, for millions."),
+        typer.Option(help="gin: exact; hnsw: approximate for common words, for millions of rows."),
     ] = "gin",
     sparse_model: Annotated[
         str | None,
-        typer.Option(help="A sparse encoder (SPLADE), whose terms stand in place of BM25's."),
+        typer.Option(help="A sparse encoder (SPLADE) in place of BM25."),
     ] = None,
     heading_weight: Annotated[
-        float, typer.Option(min=1, max=10, help="How often a word of a title or heading counts.")
+        float,
+        typer.Option(min=1, max=10, help="How many times a word in a title or heading counts."),
     ] = 3.0,
     chunk_tokens: Annotated[
-        int | None, typer.Option(help="Most tokens in a chunk. Default: 192.")
+        int | None, typer.Option(help="Maximum tokens in a chunk. Default: 192.")
     ] = None,
     chunk_overlap: Annotated[
         int | None,
@@ -105,17 +110,18 @@ def add(
         ),
     ] = None,
     no_chunking: Annotated[
-        bool, typer.Option("--no-chunking", help="One vector a row, of what the model reads.")
+        bool,
+        typer.Option("--no-chunking", help="One vector per row, of as much as the model reads."),
     ] = False,
     query_prompt: Annotated[str | None, typer.Option(help="Default: the model's own.")] = None,
     document_prompt: Annotated[str | None, typer.Option(help="Default: the model's own.")] = None,
     replicated: Annotated[
-        bool, typer.Option("--replicated", help="A subscription writes the table.")
+        bool, typer.Option("--replicated", help="Logical replication writes the table.")
     ] = False,
     database_url: DatabaseUrl = None,
     print_sql: PrintSql = False,
 ) -> None:
-    """Make a semantic index on an existing table; its rows wait to be embedded."""
+    """Create a semantic index on an existing table; a worker then embeds its rows."""
     whole = no_chunking or (
         storage == "column" and (chunk_tokens, chunk_overlap, markdown) == (None, None, None)
     )
@@ -181,7 +187,7 @@ def add(
 
 
 def drop(index: IndexName, database_url: DatabaseUrl = None, print_sql: PrintSql = False) -> None:
-    """Remove a semantic index and all it made; the source table stays untouched."""
+    """Drop a semantic index and all that it created; the source table is left as it is."""
     with connect(conninfo(database_url)) as connection:
         if print_sql:
             for statement in drop_index_statements(connection, index):

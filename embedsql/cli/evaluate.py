@@ -30,7 +30,7 @@ def evaluate_index(
     as_json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Judge an index on queries whose right answers are known."""
+    """Measure the ranking quality of an index on judged queries."""
     judged = read_judged_queries(queries, qrels)
     with open_search(index, database_url) as searcher:
         mode = mode or searcher.best_mode

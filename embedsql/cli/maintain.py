@@ -26,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def reindex(index: IndexName, database_url: DatabaseUrl = None) -> None:
-    """Build the approximate indexes anew beside those that serve, then put them in their place."""
+    """Rebuild the approximate indexes beside the present ones, then let them take their place."""
     configure_logging(retries=False)
     with open_database(database_url) as connection:
         registered = find_index(connection, index)
@@ -36,7 +36,7 @@ def reindex(index: IndexName, database_url: DatabaseUrl = None) -> None:
 
 
 def prewarm(index: IndexName, database_url: DatabaseUrl = None) -> None:
-    """Read the index and its vectors into the server's memory, so that no search waits for disk."""
+    """Load the index and its vectors into the server's memory, so that searches spare the disk."""
     with open_database(database_url) as connection:
         warmed = prewarm_index(connection, find_index(connection, index))
     for relation, size in warmed.items():

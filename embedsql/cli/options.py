@@ -27,7 +27,7 @@ DatabaseUrl = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 PrintSql = Annotated[bool, typer.Option("--sql", help="Print the SQL instead of running it.")]
-IndexName = Annotated[str, typer.Argument(metavar="INDEX", help="A semantic index, by name.")]
+IndexName = Annotated[str, typer.Argument(metavar="INDEX", help="Name of a semantic index.")]
 
 WIDEST = 100_000
 

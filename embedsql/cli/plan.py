@@ -42,7 +42,7 @@ def plan(
         str,
         typer.Argument(
             metavar="TABLE",
-            help="As for embedsql add; without --text, an index: what embedding it anew costs.",
+            help="As for embedsql add; without --text, an index, to be embedded again.",
         ),
     ],
     text: Annotated[
@@ -50,43 +50,45 @@ def plan(
     ] = None,
     template: Annotated[str | None, typer.Option(help="As for embedsql add.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="The embedder, by name. Default: as for embedsql add.")
+        str | None, typer.Option(help="The embedding model, by name. Default: as for embedsql add.")
     ] = None,
     provider: Annotated[
-        Providers | None, typer.Option(help="Where a model named without prefix comes from.")
+        Providers | None, typer.Option(help="Provider of a model named without a prefix.")
     ] = None,
-    backend: Annotated[Backend, typer.Option(help="What runs a local model.")] = "torch",
-    base_url: Annotated[str | None, typer.Option(help="Server of an openai: model.")] = None,
+    backend: Annotated[Backend, typer.Option(help="Runtime of a local model.")] = "torch",
+    base_url: Annotated[str | None, typer.Option(help="URL of an openai: model's server.")] = None,
     dimensions: Annotated[int | None, typer.Option(help="Default: the model's own.")] = None,
     storage: Annotated[Storage, typer.Option(help="As for embedsql add.")] = "table",
     quantization: Annotated[
-        Quantization, typer.Option(help="Marked in the table, which compares them all.")
+        Quantization, typer.Option(help="Marked in the output, which compares them all.")
     ] = "none",
     stored: Annotated[Stored | None, typer.Option(help="Type of the stored vectors.")] = None,
     index_dimensions: Annotated[
-        int | None, typer.Option(help="Leading dimensions that the index sees (Matryoshka).")
+        int | None, typer.Option(help="Index only this many leading dimensions (Matryoshka).")
     ] = None,
-    index: Annotated[VectorIndex, typer.Option(help="The approximate index.")] = "hnsw",
-    hnsw_m: Annotated[int, typer.Option(help="Links of a node of an HNSW index.")] = Hnsw.m,
-    lists: Annotated[int | None, typer.Option(help="Of an IVFFlat index.")] = None,
+    index: Annotated[
+        VectorIndex, typer.Option(help="Kind of approximate index; none: exact search.")
+    ] = "hnsw",
+    hnsw_m: Annotated[int, typer.Option(help="Links per node of an HNSW index.")] = Hnsw.m,
+    lists: Annotated[int | None, typer.Option(help="Lists of an IVFFlat index.")] = None,
     lexical: Annotated[str, typer.Option(help="Text-search configuration, or none.")] = "english",
     lexical_index: Annotated[LexicalIndex, typer.Option(help="As for embedsql add.")] = "gin",
     sparse_model: Annotated[str | None, typer.Option(help="As for embedsql add.")] = None,
-    chunk_tokens: Annotated[int | None, typer.Option(help="Most tokens in a chunk.")] = None,
+    chunk_tokens: Annotated[int | None, typer.Option(help="Maximum tokens in a chunk.")] = None,
     chunk_overlap: Annotated[int | None, typer.Option(help="Tokens that neighbours share.")] = None,
     markdown: Annotated[
         bool | None, typer.Option("--markdown/--no-markdown", help="As for embedsql add.")
     ] = None,
-    no_chunking: Annotated[bool, typer.Option("--no-chunking", help="One vector a row.")] = False,
-    sample: Annotated[int, typer.Option(min=1, max=100_000, help="Rows that are looked at.")] = 500,
+    no_chunking: Annotated[bool, typer.Option("--no-chunking", help="One vector per row.")] = False,
+    sample: Annotated[int, typer.Option(min=1, max=100_000, help="Rows to sample.")] = 500,
     rows_per_second: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Known speed. Default: a local model is measured here."),
+        typer.Option(min=0.001, help="Speed, if known. Default: measured here, of a local model."),
     ] = None,
     as_json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Predict chunks, tokens, minutes, disk and memory of an index before it is made.
+    """Predict chunks, tokens, minutes, disk and memory of an index before it is created.
 
     Rows are counted, a sample of them is cut into chunks by the model's own tokenizer and written
     to a temporary table that is rolled back. The minutes are those of one worker on this machine.
@@ -186,7 +188,7 @@ def _say(spec: IndexSpec, plan: Plan, as_json: bool) -> None:
         f"(from {plan.sampled:,} rows)"
     )
     if plan.minutes is None:
-        typer.echo("time: not known; say --rows-per-second")
+        typer.echo("time: not known; give --rows-per-second")
     else:
         typer.echo(f"{plan.minutes:,.1f} minutes at {plan.rows_per_second:,.1f} rows/s")
     table = Table("", "quantization", "chunks", spec.index, "other", "total", "build in", box=None)
@@ -201,7 +203,7 @@ def _say(spec: IndexSpec, plan: Plan, as_json: bool) -> None:
 def _cells(variant: Variant) -> list[Any]:
     mark = "*" if variant.declared else ""
     if variant.impossible:
-        return [mark, variant.quantization, "cannot be"]
+        return [mark, variant.quantization, "not possible"]
     sizes = (
         variant.heap_bytes,
         variant.index_bytes,

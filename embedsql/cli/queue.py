@@ -29,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
 def list_dead(
     index: OnlyIndex = None, as_json: Json = False, database_url: DatabaseUrl = None
 ) -> None:
-    """Show them, with their errors."""
+    """Show the dead letters, with their errors."""
     with open_database(database_url) as connection:
         letters = dead_letters(connection, index)
     if as_json:
@@ -41,7 +41,7 @@ def list_dead(
 
 @dead_app.command("retry")
 def retry_dead(index: OnlyIndex = None, database_url: DatabaseUrl = None) -> None:
-    """Log them again, with a clean record."""
+    """Embed the dead letters again; their attempts count from zero."""
     with open_database(database_url) as connection:
         chosen = find_generations(connection, index) if index else registry.all_indexes(connection)
         revived = sum(ChangeLog(one, "command line").revive(connection) for one in chosen)
@@ -50,14 +50,16 @@ def retry_dead(index: OnlyIndex = None, database_url: DatabaseUrl = None) -> Non
 
 @dead_app.command("drop")
 def drop_dead(index: OnlyIndex = None, database_url: DatabaseUrl = None) -> None:
-    """Forget them; their rows stay without vectors until they are edited or requeued."""
+    """Forget the dead letters; their rows have no vectors until they are edited or requeued."""
     with open_database(database_url) as connection:
         note(f"{drop_dead_letters(connection, index)} dead letters dropped")
 
 
 def requeue(
     index: IndexName,
-    where: Annotated[str | None, typer.Option(help="Only rows for which this SQL holds.")] = None,
+    where: Annotated[
+        str | None, typer.Option(help="Only rows that meet this SQL condition.")
+    ] = None,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Embed rows again, whether or not their text changed."""
@@ -76,7 +78,7 @@ def wait(
     timeout: Annotated[float, typer.Option(min=0, help="Seconds; then exit code 1.")] = 300,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Block until everything logged now is embedded (or dead)."""
+    """Wait until no row is pending: each is embedded, or a dead letter."""
     deadline = time.monotonic() + timeout
     with open_database(database_url) as connection:
         found = find_index(connection, index)

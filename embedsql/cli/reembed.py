@@ -36,10 +36,10 @@ def add_to(app: typer.Typer) -> None:
 
 def reembed(
     index: IndexName,
-    model: Annotated[str | None, typer.Option(help="The new embedder, by name.")] = None,
+    model: Annotated[str | None, typer.Option(help="The new embedding model, by name.")] = None,
     dimensions: Annotated[int | None, typer.Option(min=1, help="Default: the model's own.")] = None,
-    backend: Annotated[Backend | None, typer.Option(help="What runs a local model.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="Server of an openai: model.")] = None,
+    backend: Annotated[Backend | None, typer.Option(help="Runtime of a local model.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="URL of an openai: model's server.")] = None,
     query_prompt: Annotated[str | None, typer.Option(help="Default: the model's own.")] = None,
     document_prompt: Annotated[str | None, typer.Option(help="Default: the model's own.")] = None,
     sparse_model: Annotated[
@@ -49,61 +49,66 @@ def reembed(
         LexicalIndex | None, typer.Option(help="What serves the lexical lane.")
     ] = None,
     quantization: Annotated[
-        Quantization | None, typer.Option(help="How vectors are stored.")
+        Quantization | None, typer.Option(help="Form of the indexed vectors.")
     ] = None,
     stored: Annotated[Stored | None, typer.Option(help="Type of the stored vectors.")] = None,
     index_dimensions: Annotated[
         int | None, typer.Option(min=1, help="Index this many leading dimensions.")
     ] = None,
     vector_column: Annotated[
-        str | None, typer.Option(help="A new column, where vectors are stored in the source.")
+        str | None, typer.Option(help="A new column, if vectors are stored in the source.")
     ] = None,
     text: Annotated[
         list[str] | None, typer.Option("--text", help="A text column; may be repeated.")
     ] = None,
     template: Annotated[
-        str | None, typer.Option(help="What is embedded of each chunk; empty: no template.")
+        str | None, typer.Option(help="Text to embed for each chunk; empty: no template.")
     ] = None,
-    chunk_tokens: Annotated[int | None, typer.Option(help="Most tokens in a chunk.")] = None,
+    chunk_tokens: Annotated[int | None, typer.Option(help="Maximum tokens in a chunk.")] = None,
     chunk_overlap: Annotated[
         int | None, typer.Option(help="Tokens that neighbouring chunks share.")
     ] = None,
-    no_chunking: Annotated[bool, typer.Option("--no-chunking", help="One vector a row.")] = False,
+    no_chunking: Annotated[bool, typer.Option("--no-chunking", help="One vector per row.")] = False,
     switch: Annotated[
-        bool, typer.Option("--switch/--no-switch", help="Let it serve when it is ready.")
+        bool,
+        typer.Option("--switch/--no-switch", help="Switch to the new generation when it is ready."),
     ] = True,
     compare: Annotated[
-        bool, typer.Option("--compare/--no-compare", help="Compare it with the one that serves.")
+        bool, typer.Option("--compare/--no-compare", help="Compare it with the serving generation.")
     ] = True,
-    queries: Annotated[Path | None, typer.Option(help="Judge both on these; as for eval.")] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help="Judge both generations on these, as eval does.")
+    ] = None,
     qrels: Annotated[Path | None, typer.Option(help="The judgements of --queries.")] = None,
     rollback: Annotated[
-        bool, typer.Option("--rollback", help="Let the generation before serve again.")
+        bool, typer.Option("--rollback", help="Switch back to the previous generation.")
     ] = False,
-    finish: Annotated[
-        bool, typer.Option("--finish", help="Drop the generation before the one that serves.")
-    ] = False,
+    finish: Annotated[bool, typer.Option("--finish", help="Drop the previous generation.")] = False,
     abort: Annotated[
-        bool, typer.Option("--abort", help="Drop the next generation instead.")
+        bool, typer.Option("--abort", help="Drop the new generation instead.")
     ] = False,
-    show_status: Annotated[bool, typer.Option("--status", help="Say how far it is.")] = False,
+    show_status: Annotated[
+        bool, typer.Option("--status", help="Show how far the change has come.")
+    ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Switch although rows are dead or it was judged worse."),
+        typer.Option(
+            "--force", help="Switch even if rows are dead letters or it was judged worse."
+        ),
     ] = False,
     patience: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait for a moment that loses nothing.")
+        float, typer.Option(min=0, help="Seconds to wait for a moment when a switch loses no row.")
     ] = 60,
     as_json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Embed an index anew by another declaration, beside the one that serves, then switch.
+    """Embed an index again with another model or declaration, beside the serving one, then switch.
 
-    Run again, it goes on where it was cut off. Searches go on all the while. The generation before
-    is kept, and fed, for a rollback: --finish drops it.
+    Run it again to go on where it was interrupted. Searches are served all the while. The previous
+    generation is kept up to date for a rollback until --finish drops it.
     """
     if sum((rollback, finish, abort, show_status)) > 1:
-        raise typer.BadParameter("take one of --rollback, --finish, --abort, --status")
+        raise typer.BadParameter("give only one of --rollback, --finish, --abort, --status")
     if (queries is None) != (qrels is None):
         raise typer.BadParameter("--queries and --qrels go together", param_hint="--queries")
     configure_logging(retries=False)

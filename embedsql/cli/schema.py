@@ -17,7 +17,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def install_schema(database_url: DatabaseUrl = None, print_sql: PrintSql = False) -> None:
-    """Install or upgrade the kit's own schema; nothing to do is no error."""
+    """Install or upgrade embedsql's own schema; one that is up to date is left as it is."""
     if print_sql:
         for statement in schema.extension_statements():
             typer.echo(statement + "\n")
@@ -30,7 +30,7 @@ def install_schema(database_url: DatabaseUrl = None, print_sql: PrintSql = False
 
 
 def uninstall_schema(database_url: DatabaseUrl = None, print_sql: PrintSql = False) -> None:
-    """Remove the kit's schema, and with it every semantic index; source tables stay untouched."""
+    """Drop embedsql's schema and every semantic index; source tables are left as they are."""
     if print_sql:
         typer.echo(schema.downgrade_sql(schema.LATEST))
         return

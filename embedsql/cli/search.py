@@ -29,7 +29,7 @@ SearchMode = Annotated[
     Mode | None,
     typer.Option(
         "--mode",
-        help="Which lanes. Default: hybrid, or dense of an index without words.",
+        help="Which lanes to search. Default: hybrid; dense if the index has no lexical lane.",
         show_default=False,
     ),
 ]
@@ -43,8 +43,10 @@ def add_to(app: typer.Typer) -> None:
 
 def search(
     index: IndexName,
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="What you look for.")],
-    limit: Annotated[int, typer.Option("-k", "--limit", min=1, max=1000, help="Most rows.")] = 10,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="A question, or words.")],
+    limit: Annotated[
+        int, typer.Option("-k", "--limit", min=1, max=1000, help="Maximum rows.")
+    ] = 10,
     mode: SearchMode = None,
     where: Annotated[
         list[str] | None,
@@ -57,24 +59,24 @@ def search(
         ),
     ] = None,
     rerank_url: Annotated[
-        str | None, typer.Option(help="Of a rerank endpoint; key in EMBEDSQL_RERANK_API_KEY.")
+        str | None, typer.Option(help="URL of a rerank endpoint; key in EMBEDSQL_RERANK_API_KEY.")
     ] = None,
     rerank_top: Annotated[
-        int, typer.Option(min=1, max=1000, help="How many rows it reads, best first.")
+        int, typer.Option(min=1, max=1000, help="Rows that the reranker reads, best first.")
     ] = 50,
     rerank_budget: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds that it may take.")
+        float | None, typer.Option(min=0.001, help="Seconds that reranking may take.")
     ] = None,
     rerank_blend: Annotated[
-        float | None, typer.Option(min=0, max=1, help="How much it counts. Default: it alone.")
+        float | None,
+        typer.Option(min=0, max=1, help="Share of its score in the final one. Default: all."),
     ] = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Say how each hit's score came about.")
-    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Explain each hit's score.")] = False,
     why_not: Annotated[
         str | None,
         typer.Option(
-            metavar="KEY", help="Say why this row is not found; several columns as a JSON object."
+            metavar="KEY",
+            help="Explain why this row is not found; a key of several columns as JSON.",
         ),
     ] = None,
     as_json: Json = False,

@@ -45,7 +45,7 @@ def tune(
         Path | None, typer.Option(help="query_id <tab> doc_id <tab> relevance.")
     ] = None,
     sample: Annotated[
-        int, typer.Option(min=2, max=5000, help="Stored rows, or judged queries, that are asked.")
+        int, typer.Option(min=2, max=5000, help="Stored rows, or judged queries, to ask.")
     ] = 200,
     target_recall: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Recall@10 against exact search to reach.")
@@ -58,12 +58,12 @@ def tune(
 ) -> None:
     """Measure recall and latency at several settings, and propose the cheapest that is good enough.
 
-    Stored rows are asked for their neighbours, or judged queries where they are given, from which
-    the weight of the lexical lane is learnt, too. Half of them choose the setting, the other half
-    judge it. Exit code 3 if no setting reaches the target.
+    The questions are stored rows, or judged queries if they are given; from those the weight of the
+    lexical lane is learnt, too. One half chooses the setting, the other half judges it. Exit code 3
+    if no setting reaches the target.
     """
     if (queries is None) != (qrels is None):
-        raise typer.BadParameter("needs --qrels, and the other way round", param_hint="--queries")
+        raise typer.BadParameter("--queries and --qrels go together", param_hint="--queries")
     judged = read_judged_queries(queries, qrels) if queries and qrels else []
     with (
         open_database(database_url) as connection,

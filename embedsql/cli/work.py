@@ -49,19 +49,28 @@ def add_to(app: typer.Typer) -> None:
 
 
 def worker(
-    drain: Annotated[bool, typer.Option("--drain", help="End when nothing is left to do.")] = False,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="Exit when nothing is left to do.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, max=10_000, help="Rows claimed at once.")] = 256,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of a local model. Default: its choice.")
+        int | None,
+        typer.Option(min=1, help="Threads of a local model. Default: its library's choice."),
     ] = None,
     metrics_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Serve Prometheus metrics there.")
+        int | None, typer.Option(min=1, max=65535, help="Port of Prometheus metrics.")
     ] = None,
     poll_interval: Annotated[
-        float, typer.Option(min=0.05, help="Seconds between looks when nothing is notified.")
+        float,
+        typer.Option(
+            min=0.05, help="Seconds between checks for work that no notification announced."
+        ),
     ] = 2.0,
     queries: Annotated[
-        bool, typer.Option("--queries/--no-queries", help="Embed what search functions ask, too.")
+        bool,
+        typer.Option(
+            "--queries/--no-queries", help="Embed the questions of SQL search functions, too."
+        ),
     ] = True,
     database_url: DatabaseUrl = None,
 ) -> None:
@@ -103,7 +112,7 @@ def worker(
 
 
 def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
-    """What stands in each index: rows, chunks, what waits, what failed; and who works."""
+    """Show each index's rows, chunks, pending and dead rows, and the workers."""
     with open_database(database_url) as connection:
         found = index_status(connection)
         changes = model_changes(connection)
@@ -147,14 +156,14 @@ def status(as_json: Json = False, database_url: DatabaseUrl = None) -> None:
 
 def verify(
     repair: Annotated[
-        bool, typer.Option("--repair", help="Log again what is wrong, for a worker to mend.")
+        bool, typer.Option("--repair", help="Queue what is wrong, for a worker to repair.")
     ] = False,
     as_json: Json = False,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Check that every row's vectors agree with its current text; exit code 3 if not.
 
-    Says, too, where a source is no longer as its index was declared, and what mends that.
+    Also names a source table that no longer fits its index's declaration, and what repairs that.
     """
     verdicts: dict[str, Verdict] = {}
     problems: dict[str, Sequence[str]] = {}

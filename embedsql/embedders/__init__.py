@@ -71,7 +71,7 @@ def load_embedder(model: str, options: EmbedderOptions | None = None) -> Embedde
         options: See ``EmbedderOptions``.
 
     Raises:
-        UnknownModelError: No embedder goes by this name, or its weights are not to be had.
+        UnknownModelError: There is no such model, or its weights cannot be loaded.
         ConfigurationError: The dimensions do not fit the model.
         DeclarationError: The back end does not.
         MissingExtraError: The package that runs it is not installed.
@@ -86,8 +86,8 @@ def load_embedder(model: str, options: EmbedderOptions | None = None) -> Embedde
                 return embedder
             return WithTerms(embedder, SparseTerms(chosen.sparse_model, threads=chosen.threads))
     raise UnknownModelError(
-        f"no embedder goes by {model!r}; a name is sentence-transformers/<model>, "
-        "openai:<model> or hash:<dimensions>"
+        f"unknown model {model!r}: a name is sentence-transformers/<model>, openai:<model> or "
+        "hash:<dimensions>"
     )
 
 
@@ -95,7 +95,7 @@ def check_model(model: str, dimensions: int) -> None:
     """Refuse what is known to be wrong without loading a model's weights.
 
     Raises:
-        UnknownModelError: No embedder goes by this name.
+        UnknownModelError: There is no such model.
         ConfigurationError: The dimensions do not fit the model.
     """
     if model.startswith("hash:") or not model.startswith(tuple(_LOADERS)):

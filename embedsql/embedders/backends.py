@@ -182,7 +182,7 @@ def _compare(
     if not agreement.mean >= LEAST_AGREEMENT:
         raise ConfigurationError(
             f"int8 weights do not suit this model: their vectors agree with torch's by a cosine of "
-            f"{agreement.mean:.3f} only; take the back end torch instead of {backend}"
+            f"{agreement.mean:.3f} only; use the back end torch instead of {backend}"
         )
     (folder / "agreement.json").write_text(json.dumps(asdict(agreement)))
 

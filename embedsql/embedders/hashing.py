@@ -38,7 +38,9 @@ class HashEmbedder:
     ) -> None:
         digits = model.removeprefix("hash:")
         if not digits.isdecimal() or not 1 <= int(digits) <= 16000:
-            raise UnknownModelError(f"{model!r} is no embedder; write hash:64, say")
+            raise UnknownModelError(
+                f"unknown model {model!r}: a name is hash:<dimensions>, hash:64 say"
+            )
         self.space = Space(model, int(digits), query_prompt or "", document_prompt or "")
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:

@@ -53,13 +53,11 @@ class SparseTerms:
 
     def __init__(self, model: str, *, threads: int | None = None) -> None:
         if not model.startswith(LOCAL):
-            raise UnknownModelError(
-                f"no sparse encoder goes by {model!r}; a name is {LOCAL}<model>"
-            )
+            raise UnknownModelError(f"unknown sparse encoder {model!r}: a name is {LOCAL}<model>")
         self._model = load_local(model, "SparseEncoder")
         if _is_dense(model):
             raise UnknownModelError(
-                f"{model} is no sparse encoder: it gives vectors, and is named as model"
+                f"{model} is not a sparse encoder: it makes dense vectors, so name it as model"
             )
         set_threads(threads)
         self.label = f"{model}@{fingerprint(self._model)}"

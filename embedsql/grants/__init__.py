@@ -154,7 +154,9 @@ def _all_privileges(slots: Slots) -> sql.Composed:
 
 def _check_role(role: str) -> None:
     if not role or "\0" in role or len(role.encode()) > MAX_BYTES:
-        raise ConfigurationError(f"{role!r} is no role's name: it needs 1 to {MAX_BYTES} bytes")
+        raise ConfigurationError(
+            f"{role!r} cannot be a role's name: that has 1 to {MAX_BYTES} bytes"
+        )
     if role in ("public", "none"):  # reserved; GRANT takes even a quoted "public" for everybody
         raise ConfigurationError(
             f"{role!r} is no role: name one that only its own sessions use (CREATE ROLE … LOGIN)"

@@ -104,7 +104,7 @@ class ModelChange:
 
         Raises:
             ModelChangeError: There is no next generation.
-            ConfigurationError: A model is not to be had in this process.
+            ConfigurationError: A model cannot be loaded in this process.
         """
         both = self.generations
         following = both.require_next()

@@ -60,7 +60,7 @@ class Generations:
         if self.next is None:
             raise ModelChangeError(
                 f"no change of {self.serving.spec.name!r} is under way; say what is to change, "
-                "--model for one"
+                "for example --model"
             )
         return self.next
 

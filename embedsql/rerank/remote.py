@@ -49,7 +49,9 @@ class EndpointReranker:
         """Of a server's address; see ``embedsql.rerank.endpoint``."""
         key = (api_key or os.environ.get("EMBEDSQL_RERANK_API_KEY") or "").strip()
         if not (key.isascii() and key.isprintable()) or " " in key:
-            raise ConfigurationError("the rerank API key holds characters that no header takes")
+            raise ConfigurationError(
+                "the rerank API key contains characters that an HTTP header cannot carry"
+            )
         if not timeout > 0:
             raise ConfigurationError(f"the rerank timeout must be above 0 seconds, not {timeout}")
         url = _rerank_url(base_url)
@@ -65,7 +67,7 @@ class EndpointReranker:
         """The server's scores.
 
         Raises:
-            RerankError: There are none to be had in time, or they are not as they must be.
+            RerankError: None came in time, or they cannot be read.
         """
         deadline = time.monotonic() + self.timeout
         for attempt in stamina.retry_context(

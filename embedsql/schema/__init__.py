@@ -32,7 +32,7 @@ def downgrade_sql(installed: int, version: int = 0) -> str:
 
 
 def extension_statements() -> list[str]:
-    """The SQL that creates the extensions: pgvector, and dblink where it is to be had."""
+    """The SQL that creates the extensions: pgvector, and dblink where it is available."""
     return split(read(__name__, "extensions.sql"))
 
 

@@ -63,9 +63,9 @@ class SearchTuning:
 
     def __post_init__(self) -> None:
         if not 1 <= self.candidates <= 10 * MOST_ROWS:
-            raise QueryError("a search takes 1 to 10,000 candidates")
+            raise QueryError("candidates must be 1 to 10,000")
         if self.oversample is not None and not 1 <= self.oversample <= 100:
-            raise QueryError("candidates are oversampled 1 to 100 times")
+            raise QueryError("oversample must be 1 to 100")
         if self.ef_search is not None and not 1 <= self.ef_search <= 1000:
             raise QueryError("ef_search must be 1 to 1000")
         if self.lexical_ef_search is not None and not 0 <= self.lexical_ef_search <= 1000:
@@ -73,12 +73,12 @@ class SearchTuning:
         if not 1 <= self.probes <= 32768:
             raise QueryError("probes must be 1 to 32768")
         if self.fusion not in get_args(Fusion):
-            raise QueryError(f"no such fusion: {self.fusion!r}; take {', '.join(get_args(Fusion))}")
+            raise QueryError(f"no such fusion: {self.fusion!r}; use {', '.join(get_args(Fusion))}")
         weights = (self.dense_weight, self.lexical_share)
         if not (math.isfinite(self.saturation) and self.saturation > 0):
             raise QueryError("the saturation must be a number above 0")
         if self.rrf_k < 0 or not all(math.isfinite(one) and one >= 0 for one in weights):
-            raise QueryError("rrf_k and the lanes' weights must be numbers from 0 up")
+            raise QueryError("rrf_k and the lanes' weights must be 0 or more")
 
     @classmethod
     def kept(cls, stored: Mapping[str, Any]) -> SearchTuning:
@@ -133,7 +133,7 @@ class Query:
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
-            raise QueryError(f"no such mode: {self.mode!r}; take hybrid, dense or lexical")
+            raise QueryError(f"no such mode: {self.mode!r}; use hybrid, dense or lexical")
         if not 1 <= self.limit <= MOST_ROWS:
             raise QueryError(f"the limit must be 1 to {MOST_ROWS} rows, not {self.limit}")
         if self.shaping.reorders and self.shown > self.tuning.candidates:
@@ -200,7 +200,7 @@ def checked_text(text: str) -> str:
         QueryError: No text, empty, or too long.
     """
     if not isinstance(text, str):
-        raise QueryError(f"a query is a text, not {text!r}")
+        raise QueryError(f"the query must be a text, not {text!r}")
     text = clean_text(text)
     if not text.strip():
         raise QueryError("the query is empty")
@@ -228,7 +228,7 @@ def vector_text(vector: Sequence[float] | Any, dimensions: int | None = None) ->
     except (TypeError, ValueError, OverflowError) as error:
         raise QueryError(f"the query vector cannot be read: {error}") from error
     if values.ndim != 1 or not values.size:
-        raise QueryError(f"a query vector has one dimension, not the shape {values.shape}")
+        raise QueryError(f"a query vector has the shape (dimensions,), not {values.shape}")
     if dimensions is not None and values.size != dimensions:
         raise QueryError(
             f"the query's vector has {values.size} dimensions, the index {dimensions}: embed the "

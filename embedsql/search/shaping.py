@@ -73,7 +73,7 @@ class Shaping:
 
     def __post_init__(self) -> None:
         if self.offset < 0:
-            raise QueryError(f"an offset counts from 0, not {self.offset}")
+            raise QueryError(f"the offset must be 0 or more, not {self.offset}")
         if self.after is not None and (self.offset or self.diversity or self.autocut):
             raise QueryError("after excludes offset, diversity and autocut: page by offset instead")
         if self.per_group < 1:
@@ -110,7 +110,7 @@ def recency(
     """
     seconds = half_life.total_seconds()
     if seconds <= 0:
-        raise QueryError("the half-life must be longer than nothing")
+        raise QueryError("the half-life must be longer than 0")
     age = func.greatest(extract("epoch", func.now() - column), 0)
     decayed = func.power(0.5, cast(age, Double) / literal(seconds, Double))
     return func.coalesce(literal(weight, Double) * decayed, 0.0)

@@ -25,7 +25,7 @@ PROBLEM_SECONDS = 60.0  # until an index with a broken configuration is looked a
 
 
 class Lanes:
-    """Makes a lane for each index, once its model is to be had.
+    """Makes a lane for each index, once its model is loaded.
 
     Args:
         worker: The worker's name.
@@ -60,7 +60,7 @@ class Lanes:
         """What this worker keeps for an index; ``None`` where it is left alone for now.
 
         Raises:
-            ConfigurationError: The model is not to be had, or not of the index's space.
+            ConfigurationError: The model cannot be loaded, or is of another space than the index.
         """
         if time.monotonic() < self._not_before.get(index.index_id, 0):
             return None

@@ -75,11 +75,11 @@ def serve_metrics(port: int, conninfo: str, report: WorkerReport) -> None:
     """Answer ``http://…:port/metrics`` from a thread of its own.
 
     Raises:
-        ConfigurationError: The port cannot be had.
+        ConfigurationError: The port cannot be opened.
     """
     collectors = CollectorRegistry()
     try:
         start_http_server(port, registry=collectors)
     except OSError as error:
-        raise ConfigurationError(f"port {port} cannot be had: {error.strerror}") from error
+        raise ConfigurationError(f"port {port} cannot be opened: {error.strerror}") from error
     collectors.register(WorkerMetrics(conninfo, report))

@@ -33,8 +33,8 @@ def test_bad_arguments_are_refused(article: Embedsql, connection: psycopg.Connec
     for arguments, said in [
         (("add", "nosuch", "--text", "body"), "no table 'nosuch'"),
         (("add", "article", "--text", "nope"), "no column 'nope'; it has id, tenant_id"),
-        ((*ADD[:-1], "wrong"), "no embedder goes by 'wrong'"),
-        ((*ADD[:-1], "hash:0"), "'hash:0' is no embedder"),
+        ((*ADD[:-1], "wrong"), "unknown model 'wrong'"),
+        ((*ADD[:-1], "hash:0"), "unknown model 'hash:0'"),
         ((*ADD[:-1], "hash:2001"), "at most 2000 dimensions"),
         ((*ADD, "--dimensions", "32"), "64 dimensions, not 32"),
         ((*ADD, "--lexical", "klingon"), "no text-search configuration 'klingon'"),

@@ -59,4 +59,4 @@ def test_taken_port_is_told(embedsql: Embedsql) -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         result = embedsql.run("worker", "--drain", "--metrics-port", port, exit_code=1)
-    assert result.stderr.startswith(f"embedsql: port {port} cannot be had")
+    assert result.stderr.startswith(f"embedsql: port {port} cannot be opened")

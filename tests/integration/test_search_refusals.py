@@ -98,7 +98,7 @@ def test_a_query_that_is_no_text_is_refused(query: Any, session: Session) -> Non
         lambda: index.fetch(session, query),
         lambda: index.query_vector(query),
     ):
-        with pytest.raises(QueryError, match="a query is a text, not"):
+        with pytest.raises(QueryError, match="the query must be a text, not"):
             ask()
 
 
@@ -107,7 +107,7 @@ def test_a_mode_that_is_none_is_refused_before_the_model_is_asked() -> None:
         "article_search", Article, text="body", model="openai:none", base_url="http://x"
     )
     mode: Any = "semantic"
-    with pytest.raises(QueryError, match="no such mode: 'semantic'; take hybrid, dense or lexical"):
+    with pytest.raises(QueryError, match="no such mode: 'semantic'; use hybrid, dense or lexical"):
         unheard_of.search("birch", mode=mode)
 
 

@@ -290,11 +290,11 @@ def test_an_index_changes_from_an_encoder_to_bm25(
 
 def test_what_is_no_sparse_encoder_is_refused(model: str) -> None:
     minilm = "sentence-transformers/all-MiniLM-L6-v2"
-    with pytest.raises(UnknownModelError, match="no sparse encoder: it gives vectors"):
+    with pytest.raises(UnknownModelError, match="not a sparse encoder: it makes dense vectors"):
         load_embedder("hash:64", EmbedderOptions(sparse_model=minilm))
     with pytest.raises(UnknownModelError, match="cannot be loaded"):
         SparseTerms("sentence-transformers/none/such")
-    with pytest.raises(DeclarationError, match="no sparse encoder goes by 'openai:x'"):
+    with pytest.raises(DeclarationError, match="unknown sparse encoder 'openai:x'"):
         declared("openai:x").spec_of(64)
     with pytest.raises(DeclarationError, match="sparse_model needs a lexical lane"):
         declared(model, lexical=None).spec_of(64)

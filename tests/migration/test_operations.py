@@ -114,7 +114,7 @@ def test_a_rebuilt_vector_index_answers_before_and_after(made: Application) -> N
 
 def test_a_rebuild_that_would_need_new_vectors_is_refused(made: Application) -> None:
     made.write(f"op.rebuild_vector_index({DECLARED}, before={{'model': 'hash:32'}})")
-    with pytest.raises(DeclarationError, match=r"take op\.change_semantic_index"):
+    with pytest.raises(DeclarationError, match=r"use op\.change_semantic_index"):
         made.upgrade()
 
 

@@ -93,8 +93,8 @@ def test_a_declaration_names_its_back_end_and_old_ones_mean_torch() -> None:
     ("backend", "model_name", "said"),
     [
         ("tensorflow", DEFAULT_MODEL, "torch, openvino or onnx"),
-        ("openvino", "hash:64", "runs no model called 'hash:64'"),
-        ("onnx", "openai:text-embedding-3-small", "runs no model called"),
+        ("openvino", "hash:64", "cannot run the model 'hash:64'"),
+        ("onnx", "openai:text-embedding-3-small", "cannot run the model"),
     ],
 )
 def test_a_back_end_that_cannot_be_is_refused(backend: Backend, model_name: str, said: str) -> None:
@@ -234,7 +234,7 @@ def test_int8_weights_that_do_not_suit_the_model_are_refused_and_not_kept(
         parameter.data = parameter.data.roll(1)
     compiler.model = noisy
 
-    with pytest.raises(ConfigurationError, match="take the back end torch"):
+    with pytest.raises(ConfigurationError, match="use the back end torch"):
         backends.run_compiled(model, "w", "openvino", None)
     assert _kept("") == _kept(".partial") == []
 

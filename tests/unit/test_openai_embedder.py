@@ -104,7 +104,7 @@ def test_a_base_url_with_a_path_and_a_query_of_its_own_keeps_them(provider: Prov
 
 @pytest.mark.parametrize("url", ["ftp://host", "host:80", "http://", "nonsense", "http://[bad/v1"])
 def test_a_base_url_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="no base URL"):
+    with pytest.raises(ConfigurationError, match="base URL is not valid"):
         load_embedder("openai:small", EmbedderOptions(base_url=url))
 
 

@@ -92,7 +92,7 @@ def test_the_text_of_a_vector_is_exact(values: list[float]) -> None:
     ids=["empty", "a number", "none", "one row", "one column"],
 )
 def test_a_vector_of_another_shape_is_refused(vector: Any) -> None:
-    with pytest.raises(QueryError, match="one dimension"):
+    with pytest.raises(QueryError, match=r"shape \(dimensions,\)"):
         vector_text(vector)
 
 

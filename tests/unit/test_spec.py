@@ -70,9 +70,9 @@ def test_vector_type_follows_the_quantization(quantization: str, expected: str) 
         ({"dimensions": 64, "index_dimensions": 64}, "fewer than the 64"),
         ({"quantization": "int8", "stored": "vector"}, "int8 stores codes"),
         ({"stored": "halfvec"}, "quantization 'halfvec'"),
-        ({"lexical_index": "bm25"}, "no such lexical index: 'bm25'; take gin, hnsw"),
+        ({"lexical_index": "bm25"}, "no such lexical index: 'bm25'; use gin, hnsw"),
         ({"lexical_index": "hnsw", "lexical": None}, "'hnsw' needs a lexical lane"),
-        ({"metric": "hamming"}, "no such metric: 'hamming'; take cosine, l2, inner_product"),
+        ({"metric": "hamming"}, "no such metric: 'hamming'; use cosine, l2, inner_product"),
         ({"storage": "column"}, "one vector a row"),
         ({"storage": "column", "chunking": None, "quantization": "int8"}, "a table of their own"),
         ({"storage": "column", "chunking": None, "vector_column": "body"}, "the text's"),
@@ -123,7 +123,7 @@ def test_a_name_that_is_not_valid_text_is_refused() -> None:
     ("options", "complaint"),
     [
         ({"tokens": 7}, "too short"),
-        ({"overlap": -1}, "no sense"),
+        ({"overlap": -1}, "0 tokens or more"),
         ({"tokens": 100, "overlap": 51}, "at most 50"),
     ],
 )

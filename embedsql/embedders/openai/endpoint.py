@@ -67,7 +67,9 @@ class Endpoint:
     ) -> None:
         url = _embeddings_url(base_url or DEFAULT_BASE_URL)
         if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
-            raise ConfigurationError("the API key holds characters that no header takes")
+            raise ConfigurationError(
+                "the API key contains characters that an HTTP header cannot carry"
+            )
         # apart from the URL, which HTTP libraries log
         self._auth = httpx.BasicAuth(url.username, url.password) if url.userinfo else None
         self._secrets = [secret for secret in (api_key, url.password) if secret]
@@ -216,6 +218,6 @@ def _embeddings_url(base_url: str) -> httpx.URL:
     except (httpx.InvalidURL, ValueError):  # whose words may quote a password
         raise ConfigurationError("the base URL cannot be read; write http://host:port/v1") from None
     if url.scheme not in ("http", "https") or not url.host or "%" in url.host:
-        raise ConfigurationError("that is no base URL; write http://host:port/v1")
+        raise ConfigurationError("the base URL is not valid; write http://host:port/v1")
     path = url.path.rstrip("/").removesuffix("/embeddings") or "/v1"
     return url.copy_with(path=f"{path}/embeddings", fragment=None)
