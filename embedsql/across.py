@@ -22,24 +22,25 @@ logger = logging.getLogger("embedsql.search")
 def search_across(
     indexes: Sequence[SemanticIndex], text: str, *, limit: int = 10, mode: Mode | None = None
 ) -> Select[Any]:
-    """The best rows of several indexes in one ranking, by the functions that bear their names.
+    """The best rows of several indexes in one ranking, by the SQL functions of the same names.
 
-    Calibrated scores compare across indexes: each counts in deviations of its own space.
+    Scores are comparable across indexes: each is in deviations of its own space.
 
     Args:
         indexes: Two or more.
-        text: What is asked; each index's model embeds it, each model once. The terms of a sparse
-            encoder come from a running worker.
-        limit: Most rows, of all indexes together.
-        mode: See ``SemanticIndex.search``; the same for all, so that scores compare: dense where
-            one of them has no words.
+        text: The question; each index's model embeds it. The terms of a sparse encoder come from a
+            running worker.
+        limit: Maximum number of rows, of all indexes together.
+        mode: See ``SemanticIndex.search``; the same for all, so that scores are comparable: dense
+            if one of them has no lexical lane.
 
     Returns:
-        A ``Select`` of ``(index_name, key, score, similarity, bm25, snippet)``; the key as JSON, a
-        scalar or an object.
+        A ``Select`` of ``(index_name, key, score, similarity, bm25, snippet)``; the key is JSON: a
+        scalar, or an object by column.
 
     Raises:
-        EmbeddingError: The text cannot be embedded, and the mode that was named needs that.
+        QueryError: There are no indexes, or the text is empty or too long.
+        EmbeddingError: The text cannot be embedded, and the given mode needs a vector.
     """
     if not indexes:
         raise QueryError("search_across needs an index")

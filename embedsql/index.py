@@ -29,8 +29,8 @@ from embedsql.vectors import (
 class SemanticIndex(Searchable):
     """A semantic index on a mapped class or a ``Table``.
 
-    Declaring one touches no database and loads no model; the model is loaded when a text is first
-    searched for, or never, where every search brings its vector.
+    Declaring one touches no database and loads no model. The model is loaded when a text is first
+    searched for; never, if every search brings its vector.
 
     Example::
 
@@ -40,14 +40,15 @@ class SemanticIndex(Searchable):
             print(hit.score, article.title, hit.snippet)
 
     Args:
-        name: The index, and the view and function of that name in the database.
+        name: The index's name, and that of its view and its function in the database.
         entity: A mapped class or a ``Table`` with a primary key.
-        text: Its text column, or columns, by name, joined in this order.
-        template: What is embedded of each chunk, ``{title}: {chunk}`` say.
-        model: The embedder: ``sentence-transformers/…``, ``openai:…`` or ``hash:<dims>``.
-        dimensions: Length of the vectors. ``None``: the model's own; a migration needs it said.
-        generation: Search this generation, whichever serves: how readers pass to a new model before
-            or after the switch of a model change. ``None``: the one that serves.
+        text: The name of its text column, or of several, which are joined in this order.
+        template: The text to embed for each chunk, for example ``{title}: {chunk}``.
+        model: The embedding model: ``sentence-transformers/…``, ``openai:…`` or ``hash:<dims>``.
+        dimensions: Length of the vectors. ``None``: the model's own, which autogenerate has to load
+            the model for.
+        generation: Search this generation, whichever one serves: so an application moves to a new
+            model before or after the switch of a model change. ``None``: the serving one.
 
     The other fields are those of ``IndexSpec``.
 

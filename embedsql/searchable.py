@@ -50,18 +50,19 @@ class Searchable(Statements):
         """Run a search, and have a reranker order its rows again.
 
         Args:
-            session: Where.
-            text: What is asked.
-            limit: Most rows.
-            rerank: See ``embedsql.rerank``. ``None``: the rows come as the search has them.
-            top: How many rows it reads, with their passages whole. More than ``limit``, so that
-                rows from further down may come up.
+            session: Runs the search.
+            text: The question.
+            limit: Maximum number of rows.
+            rerank: See ``embedsql.rerank``. ``None``: the search's own order.
+            top: How many rows the reranker reads, with their whole passages. More than ``limit``,
+                so that rows from further down may come up.
             budget: Seconds that reranking may take; see ``embedsql.rerank.rerank``.
-            blend: How much the reranker counts; ``None``: it alone. See ``embedsql.rerank.rerank``.
-            options: As ``search`` takes them.
+            blend: Share of the reranker's score in the final one; ``None``: all. See
+                ``embedsql.rerank.rerank``.
+            options: As for ``search``.
 
         Returns:
-            A sequence of ``(entity, hit)``, which says whether it was reranked, and why not.
+            A sequence of ``(entity, hit)`` that says whether it was reranked, and if not, why.
 
         Raises:
             EmbedsqlError: See ``search``.
@@ -103,15 +104,15 @@ class Searchable(Statements):
     ) -> Explanation:
         """How the hits of a search came about, and why a row is not among them.
 
-        Where a row stands among all is looked up exactly, so that every vector is read. Of an
+        A row's rank among all rows is computed exactly, which reads every vector. With an
         ``AsyncSession``: ``await session.run_sync(index.explain, text, key=…)``.
 
         Args:
-            session: Where.
-            text: As in ``search``.
-            key: Of the row in question: a scalar; for several columns a tuple, or a mapping by
+            session: Runs the search.
+            text: As for ``search``.
+            key: Of the row to explain: a scalar; for several columns a tuple, or a mapping by
                 column.
-            options: As ``search`` takes them. Each condition of ``where`` is evaluated by itself.
+            options: As for ``search``. Each condition of ``where`` is evaluated by itself.
 
         Raises:
             EmbedsqlError: See ``fetch``; or the key does not fit the index.

@@ -35,47 +35,49 @@ class IndexSpec:
     """What is embedded, how, and where from.
 
     Attributes:
-        name: The index; its view and its function bear this name too.
+        name: The index's name, and that of its view and its function.
         table: The source table.
         schema: The source table's schema.
         key: The source's primary key, in order.
-        text: The text columns, joined in this order with a blank line between, empty ones left out.
-        template: What is embedded of each chunk, ``{title}: {chunk}`` say. The columns it names
-            stand around each chunk, the others are cut into chunks; ``{heading}`` is the path of
-            Markdown headings above the chunk. ``None``: the first of several columns, as a heading.
-        model: The embedder, by name: ``sentence-transformers/…``, ``openai:…`` or ``hash:<dims>``.
+        text: The text columns, joined in this order with a blank line between; empty ones are left
+            out.
+        template: The text to embed for each chunk, for example ``{title}: {chunk}``. Columns that
+            it names are put around every chunk, the others are cut into chunks; ``{heading}`` is
+            the path of Markdown headings above the chunk. ``None``: the first of several columns
+            is put before each chunk, as a heading.
+        model: The embedding model: ``sentence-transformers/…``, ``openai:…`` or ``hash:<dims>``.
         dimensions: Length of a vector.
-        backend: What runs a ``sentence-transformers/`` model: ``torch``, or ``openvino`` or
-            ``onnx``, which do so on int8 weights.
-        base_url: Where an ``openai:`` model is served. ``None``: api.openai.com.
+        backend: Runtime of a ``sentence-transformers/`` model: ``torch``, or ``openvino`` or
+            ``onnx``, which use int8 weights.
+        base_url: URL of an ``openai:`` model's server. ``None``: api.openai.com.
         query_prompt: Put before each query. ``None``: the model's own.
         document_prompt: Put before each chunk. ``None``: the model's own.
-        metric: By which vectors are compared: ``cosine``, ``l2`` or ``inner_product``.
-        storage: Where vectors stand: in a ``table`` of their own, or in a ``column`` of the source,
-            one for each row (then texts are not chunked).
+        metric: How vectors are compared: ``cosine``, ``l2`` or ``inner_product``.
+        storage: Where vectors are stored: in a ``table`` of their own, or in a ``column`` of the
+            source, one for each row (then texts are not chunked).
         vector_column: The name of that column.
-        quantization: Of the indexed vectors: ``none``, ``halfvec``, ``bit``, or ``int8`` (bits are
-            indexed, and what is stored is one byte a dimension). See ``VectorForm``.
-        stored: Type of the stored vectors, where it is another than the quantization's own.
-        index_dimensions: The approximate index sees only so many leading dimensions, as Matryoshka
-            models allow; its candidates are ordered anew by the whole vectors.
-        index: The approximate index: ``hnsw``, ``ivfflat`` or ``none`` (exact search).
+        quantization: Form of the indexed vectors: ``none``, ``halfvec``, ``bit``, or ``int8`` (bits
+            are indexed, and codes of one byte a dimension stored). See ``VectorForm``.
+        stored: Type of the stored vectors, if another than the quantization's own.
+        index_dimensions: Index only this many leading dimensions, as Matryoshka models allow; the
+            index's candidates are then reordered by the whole vectors.
+        index: Kind of approximate index: ``hnsw``, ``ivfflat`` or ``none`` (exact search).
         hnsw: Build-time options of an HNSW index.
         ivfflat: Build-time options of an IVFFlat index.
         lexical: Text-search configuration of the lexical lane. ``None``: no lexical lane.
-        lexical_column: A column of the source that names each row's own configuration; where there
-            is none of that name, ``lexical`` holds. ``None``: it holds for every row.
-        lexical_index: What serves the lexical lane: ``gin`` (exact), or ``hnsw`` beside it, an
-            approximate index for millions of rows, asked where a question's words are common.
+        lexical_column: A column of the source that names each row's own configuration; ``lexical``
+            is used for rows whose name the server does not know. ``None``: it is used for all.
+        lexical_index: Index of the lexical lane: ``gin`` (exact); ``hnsw`` adds an approximate
+            index, for millions of rows, which is used where a question's words are common.
         sparse_model: A learned sparse encoder, ``sentence-transformers/<anything SparseEncoder()
-            takes>``: its terms stand in place of BM25's weights. ``None``: BM25.
-        heading_weight: How often a word of a title or heading counts, 1 to 10. Defaults to 3.
-        chunking: ``None``: one vector for each row; a text the model cannot read whole is cut and
-            counted as truncated.
-        max_characters: A row's text is read up to here; longer ones are counted as truncated.
-        replicated: Whether a subscription's apply worker writes the source: every trigger is by row
-            then, and fires for it too.
-        notify: Whether triggers wake workers with NOTIFY (polling goes on either way).
+            takes>``, for the lexical lane in place of BM25. ``None``: BM25.
+        heading_weight: How many times a word in a title or heading counts, 1 to 10. Defaults to 3.
+        chunking: How texts are cut into chunks. ``None``: one vector for each row; a text that is
+            longer than the model reads is cut there, and its row counted as truncated.
+        max_characters: How much of a row's text is read; longer ones are counted as truncated.
+        replicated: Whether logical replication writes the source: then every trigger is by row, and
+            fires for the subscription's apply worker, too.
+        notify: Whether triggers wake workers with NOTIFY (workers poll either way).
     """
 
     name: str

@@ -60,17 +60,17 @@ class Statements(ABC):
         """One statement that finds the rows nearest in meaning and words.
 
         Args:
-            text: What is asked. Embedded here, unless ``vector`` is given or no lane needs it.
+            text: The question. It is embedded here, unless ``vector`` is given or no lane needs it.
             vector: The question as a vector of the index's space, shape (dimensions,).
-            terms: The question as the index's sparse encoder has it, where it has one, as pgvector
-                reads a ``sparsevec``. Encoded here, unless given.
+            terms: The question as the index's sparse encoder has it, if there is one, in pgvector's
+                text form of a ``sparsevec``. Encoded here, unless given.
             mode: ``hybrid`` (both lanes, fused), ``dense`` or ``lexical``. ``None``: the best that
-                can be had: hybrid, but dense of an index without words; and words only while the
+                is available: hybrid; dense, if the index has no lexical lane; lexical, while the
                 model's provider fails, which is logged as a warning (``Hit.strategy`` is ``None``).
-            limit: Most rows, 1 to 1000.
-            where: Conditions on the source's columns, or one, applied inside each lane, so that
-                the result still fills up to ``limit``.
-            joins: Other tables that ``where`` speaks of, each with its ON condition.
+            limit: Maximum number of rows, 1 to 1000.
+            where: Conditions on the source's columns, or a single one. They apply inside each
+                lane, so that the result still fills up to ``limit``.
+            joins: Other tables that ``where`` refers to, each with its ON condition.
             tuning: Query-time settings.
             shaping: The fields of ``Shaping``: ``offset=20``, ``highlight=True``, ...
 
@@ -79,7 +79,7 @@ class Statements(ABC):
 
         Raises:
             QueryError: The query is empty, too long, or lacks what its mode needs.
-            EmbeddingError: It cannot be embedded, and the mode that was named needs that.
+            EmbeddingError: It cannot be embedded, and the given mode needs a vector.
         """
         query = self._query(text, vector, terms, mode, limit, where, joins, tuning, **shaping)
         return search_statement(self._target, query)
@@ -90,13 +90,13 @@ class Statements(ABC):
         text: str | None = None,
         **options: Unpack[SearchOptions],
     ) -> Select[Any]:
-        """How often each value of ``column`` comes among the candidates, not the whole table.
+        """Count the values of ``column`` among the candidates (not in the whole table).
 
         Args:
             column: Of the source.
             text: As in ``search``.
-            options: As ``search`` takes them; of ``limit``, nothing depends. There are
-                ``SearchTuning.candidates`` candidates of each lane, 100 unless said otherwise.
+            options: As for ``search``; ``limit`` has no effect. Each lane gives
+                ``SearchTuning.candidates`` candidates, 100 by default.
 
         Returns:
             A ``Select`` of ``(value, count)``, most first.
@@ -114,14 +114,21 @@ class Statements(ABC):
         tuning: SearchTuning | None = None,
         **shaping: Unpack[ShapingOptions],
     ) -> Select[Any]:
-        """The rows nearest to one row, by the vector of its first chunk; that row left out.
+        """The rows most similar to a row, by the vector of its first chunk; without that row.
 
         Args:
-            key: Its primary key; of several columns a tuple, or one value after the other. A row
-                without a vector has none like it.
-            limit: See ``search``, and so for the others.
-            where: Conditions on the source's columns.
-            tuning: Query-time settings.
+            key: Its primary key; of several columns a tuple, or one value after the other. There
+                are no rows for one without a vector.
+            limit: See ``search``.
+            where: See ``search``.
+            tuning: See ``search``.
+            shaping: See ``search``.
+
+        Returns:
+            A ``Select`` of ``(entity, hit)``.
+
+        Raises:
+            QueryError: The key does not fit the source, or an option is out of range.
         """
         target = self._target
         key = key[0] if len(key) == 1 and isinstance(key[0], tuple) else key
@@ -140,7 +147,15 @@ class Statements(ABC):
         return search_statement(target, query)
 
     def query_vector(self, text: str) -> npt.NDArray[np.float32]:
-        """A question as a vector of the index's space, as ``search`` takes it."""
+        """A question as a vector of the index's space, as ``search`` takes it.
+
+        Returns:
+            Shape (dimensions,), float32.
+
+        Raises:
+            QueryError: The text is empty or too long.
+            EmbeddingError: It cannot be embedded.
+        """
         asked = Query(text=text, mode="lexical")
         return self._query_vectors.of(meant_text(asked.text or ""))
 

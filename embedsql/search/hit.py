@@ -15,26 +15,27 @@ from sqlalchemy.sql import ColumnElement
 class Hit:
     """How one row was found.
 
-    Where a lane did not find it, its rank is ``None``; its score is there all the same if the
-    fusion reckons with it.
+    Where a lane did not find it, its rank is ``None``; its score may be there all the same, since
+    the fusion needs it.
 
     Attributes:
         score: Larger is better; comparable within one result only.
         dense_rank: Rank in the dense lane, from 1.
-        similarity: Cosine similarity of its nearest chunk, -1 to 1.
+        similarity: Of its nearest chunk, by the index's metric: the cosine, -1 to 1, the inner
+            product, or 1 / (1 + the Euclidean distance).
         lexical_rank: Rank in the lexical lane, from 1.
         bm25: The BM25 score of its best chunk, or what a sparse encoder's terms give instead.
-        support: How much speaks for it by itself, whatever the other rows are: from 1 up, more than
-            chance. Where no hit reaches 1, there is no good answer. See ``scores.support``.
+        support: The evidence for this row alone, whatever the others are; from 1 up, more than
+            chance. If no hit reaches 1, there is no good answer. See ``search.scores.support``.
         chunk_seq: The chunk it was found by.
         snippet: The beginning of that chunk.
         strategy: How the dense lane was served: ``ann`` (approximate index) or ``exact``;
             ``None`` without a dense lane.
         pending: Whether the row waits to be embedded and was found by the words that it has now:
-            ``snippet`` and ``passage`` are of its text, ``chunk_seq`` of no chunk of it.
-        highlight: The passage as HTML with the query's words marked, where it was asked for.
-        passage: The chunk whole, with its neighbours, where they were asked for.
-        rerank_score: The reranker's own score, where one read the row.
+            ``snippet`` and ``passage`` are of its current text, and ``chunk_seq`` means nothing.
+        highlight: The passage as HTML with the query's words marked, if it was asked for.
+        passage: The whole chunk, with its neighbours, if it was asked for.
+        rerank_score: The reranker's own score, if it read the row.
     """
 
     score: float

@@ -27,26 +27,26 @@ class SearchTuning:
 
     Attributes:
         candidates: Rows that each lane hands to fusion. Defaults to 100, or the limit if larger.
-        oversample: Chunks looked at for each candidate row, since several chunks may be of one
-            row, and a quantized index knows their order roughly. ``None``: 2, or 6 where the index
-            does not hold what is compared; see ``VectorForm.oversample``.
-        ef_search: Length of the list that a search of an HNSW index keeps, 1 to 1000. ``None``: as
-            many as there are chunks to look at.
+        oversample: Chunks to look at for each candidate row, since several chunks may be of one
+            row, and a quantized index orders them only roughly. ``None``: 2, or 6 where the index
+            holds bits or leading dimensions; see ``VectorForm.oversample``.
+        ef_search: Length of the candidate list when an HNSW index is searched, 1 to 1000. ``None``:
+            as many as there are chunks to look at.
         probes: Lists of an IVFFlat index that are searched. Defaults to 20.
         fusion: How two lanes become one ranking. ``calibrated``: the similarity in deviations from
             that of two chunks taken at random, plus the saturated BM25 score; it depends on the row
             alone. ``rrf``: reciprocal ranks. ``convex``: both scores stretched to 0 to 1.
         rrf_k: The constant of reciprocal rank fusion. Defaults to 60.
-        saturation: The lexical lane's score that counts half, in the calibrated fusion. Defaults to
-            40.
+        saturation: The lexical score that counts half of what the highest would, in the calibrated
+            fusion. Defaults to 40.
         dense_weight: Weight of the dense lane in the fusion. Defaults to 1.
         lexical_weight: Weight of the lexical lane. ``None``: 1, and 4 in the calibrated fusion,
             there up to 16 times as much where meaning and words hardly agree (a weak model).
-        lexical_ef_search: Length of the list that the lexical lane keeps where it asks an HNSW
-            index on the weights (``lexical_index="hnsw"``), 1 to 1000; 0: it never does, and is
-            exact. ``None``: as many as it looks at chunks.
-        pending: Whether the lexical lane looks through the rows that wait to be embedded, too (at
-            most the 50 that changed last), as they are now.
+        lexical_ef_search: Length of the candidate list when the lexical lane searches an HNSW index
+            (``lexical_index="hnsw"``), 1 to 1000; 0: it searches exactly. ``None``: as many as
+            there are chunks to look at.
+        pending: Whether the lexical lane also searches the current texts of rows that wait to be
+            embedded (at most the 50 that changed last).
     """
 
     candidates: int = 100
@@ -99,10 +99,10 @@ class Query:
     """One search.
 
     Attributes:
-        text: What was asked, in words; the lexical lane needs it.
-        vector: What was asked, as a vector of the index's space, shape (dimensions,); the dense
+        text: The question in words; the lexical lane needs it.
+        vector: The question as a vector of the index's space, shape (dimensions,); the dense
             lane needs it. Or an SQL expression of that type.
-        terms: What was asked, as a sparse encoder has it, as pgvector reads a ``sparsevec``; the
+        terms: The question as a sparse encoder has it, as pgvector reads a ``sparsevec``; the
             lexical lane of an index with such an encoder needs it. Or an SQL expression.
         vector_dimensions: Length of the index's vectors, where it is known: one of another length
             is refused. Of a vector that is an expression a form may need it.
@@ -112,7 +112,7 @@ class Query:
         where: SQLAlchemy expressions on the source's columns, applied inside each lane.
         tuning: See ``SearchTuning``.
         shaping: What becomes of the ranking; see ``Shaping``.
-        joins: Tables, or mapped classes, that ``where`` speaks of, each with its ON condition;
+        joins: Tables, or mapped classes, that ``where`` refers to, each with its ON condition;
             at most one line of each for a row of the source.
 
     Raises:

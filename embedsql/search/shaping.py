@@ -38,24 +38,25 @@ class ShapingOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Shaping:
-    """How a ranking is shown.
+    """What becomes of a ranking before it is returned: pages, thresholds, groups, passages.
 
     Attributes:
-        offset: Rows left out from the top.
-        after: Score and key (a tuple for several columns) of the last row of the page before.
-        min_similarity: Rows below are left out; the similarity of the index's metric.
-        min_score: Rows below this score, boosts included, are left out.
-        min_support: Rows below are left out; with 1, those that chance alone would bring, so that a
-            question without a good answer finds nothing. See ``Hit.support``.
-        autocut: Whether to end before the widest gap between the scores of neighbours.
+        offset: Rows to skip at the top.
+        after: Score and key (a tuple for several columns) of the last row of the previous page.
+        min_similarity: Leave out rows below this similarity, which is the index's metric's.
+        min_score: Leave out rows below this score, boosts included.
+        min_support: Leave out rows below this support; at 1, those that chance alone would bring,
+            so that a question without a good answer finds nothing. See ``Hit.support``.
+        autocut: Whether to end the result at the widest gap between two rows' scores.
         boosts: SQL expressions on the source's columns, added to the score; see ``recency``.
-        group_by: A column of the source: only the best rows of each value are shown.
-        per_group: How many of each. Defaults to 1.
+        group_by: A column of the source: only the best rows of each value are returned.
+        per_group: How many rows of each value. Defaults to 1.
         diversity: 0 to 1: how much a row counts less for resembling those above it, by maximal
             marginal relevance (Carbonell and Goldstein, 1998). Defaults to 0, not at all.
-        highlight: Whether a hit has its passage with the query's words between ``<mark>`` tags, all
-            else escaped for HTML.
-        neighbours: Whether a hit has its passage whole, with so many chunks before and after it.
+        highlight: Whether hits have a ``highlight``: the passage with the query's words between
+            ``<mark>`` tags, everything else escaped for HTML.
+        neighbours: Whether hits have a ``passage``: the whole chunk, with this many chunks before
+            and after it, 0 to 10. ``None``: they have none.
     """
 
     offset: int = 0
@@ -101,12 +102,15 @@ class Shaping:
 def recency(
     column: SQLColumnExpression[Any], *, half_life: timedelta, weight: float = 1.0
 ) -> ColumnElement[float]:
-    """A boost that is ``weight`` for now, and half of it for each ``half_life`` of age.
+    """A boost of ``weight`` for what is of now, halved with each ``half_life`` of age.
 
     Args:
         column: A timestamp of the source; null gives no boost.
-        half_life: After which a boost is half.
-        weight: Compare with the score, in which a deviation of the similarity counts 1.
+        half_life: The age at which the boost is half.
+        weight: In units of the score, in which one deviation of the similarity counts 1.
+
+    Raises:
+        QueryError: The half-life is not positive.
     """
     seconds = half_life.total_seconds()
     if seconds <= 0:
