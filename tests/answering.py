@@ -1,4 +1,4 @@
-"""A worker in a thread, that answers the mail-box."""
+"""A worker in a thread, that answers the mailbox."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ GRANT SELECT ON {chunk_view} TO {role};
 -- The views run as their caller, so that row-level security of the source holds.
 GRANT SELECT ON {chunk} TO {role};
 
--- By these functions alone a role puts its question into the mail-box and reads the answer: it sees neither the mail-box nor
+-- By these functions alone a role puts its question into the mailbox and reads the answer: it sees neither the mailbox nor
 -- the vectors of what others ask.
 GRANT EXECUTE ON FUNCTION embedsql.prepare_search TO {role};
 

@@ -6,7 +6,7 @@ CREATE TABLE embedsql.query_vector (
     terms text                               -- of a sparse encoder, where the index has one
 );
 
--- The mail-box: questions that wait, for seconds, until a worker has embedded them.
+-- The mailbox: questions that wait, for seconds, until a worker has embedded them.
 CREATE UNLOGGED TABLE embedsql.query_request (
     index_id int NOT NULL,
     digest bytea NOT NULL,                   -- of the text: who asks the same waits for the same answer
@@ -24,7 +24,7 @@ CREATE UNLOGGED TABLE embedsql.query_request (
 CREATE FUNCTION embedsql.default_wait_ms() RETURNS int
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT 1000';
 
--- Puts a question into the mail-box, on behalf of a role; the caller commits, which tells the workers.
+-- Puts a question into the mailbox, on behalf of a role; the caller commits, which tells the workers.
 CREATE PROCEDURE embedsql.put_query(index_name text, query text, asked_by text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -52,7 +52,7 @@ BEGIN
         INTO waiting, of_role FROM embedsql.query_request AS r;
     END IF;
     IF waiting >= 1000 OR of_role >= 200 THEN
-        RAISE EXCEPTION 'the mail-box is full: % queries wait for a worker, % of them of this role', waiting, of_role
+        RAISE EXCEPTION 'the mailbox is full: % queries wait for a worker, % of them of this role', waiting, of_role
             USING ERRCODE = 'ES007', HINT = 'Run more workers, or give the query''s vector.';
     END IF;
     INSERT INTO embedsql.query_request AS r (index_id, digest, query, asked_by)

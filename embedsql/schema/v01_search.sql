@@ -1,6 +1,6 @@
 -- What a search function does before it searches.
 
--- The vector of a question that was answered before. Nobody waits here, not even for a lock on the mail-box.
+-- The vector of a question that was answered before. Nobody waits here, not even for a lock on the mailbox.
 CREATE FUNCTION embedsql.known_query(index_name text, query text, OUT vector text, OUT terms text, OUT space text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
 BEGIN
@@ -89,7 +89,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         ('port', current_setting('port')),
         ('host', coalesce(nullif(btrim(split_part(current_setting('unix_socket_directories'), ',', 1), ' "'), ''), 'localhost')),
         ('connect_timeout', '2'),
-        ('application_name', 'embedsql mail-box'),
+        ('application_name', 'embedsql mailbox'),
         ('options', format('-c statement_timeout=%s', wait_ms + 2000))
     ) AS option (name, value);
 $$;

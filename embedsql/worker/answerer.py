@@ -1,4 +1,4 @@
-"""Answers the mail-box: embeds the queries of search functions and of processes without a model.
+"""Answers the mailbox: embeds the queries of search functions and of processes without a model.
 
 A thread with a connection and models of its own, so that a question never waits for a batch of
 documents, and no model is run from two threads.
@@ -39,7 +39,7 @@ KEPT = 10_000  # vectors of queries, 16 MB of them at 384 dimensions
 
 
 class Question(NamedTuple):
-    """One row of the mail-box."""
+    """One row of the mailbox."""
 
     index_id: int
     digest: bytes

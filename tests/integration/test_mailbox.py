@@ -470,12 +470,12 @@ def test_mail_box_is_bounded(connection: psycopg.Connection, database: str, role
     with connect(make_conninfo(database, user=role)) as session:
         for number in range(200):
             session.execute("SELECT embedsql.post_query('article_search', %s)", [f"q {number}"])
-        with pytest.raises(psycopg.Error, match="mail-box is full") as refused:
+        with pytest.raises(psycopg.Error, match="mailbox is full") as refused:
             session.execute("SELECT embedsql.post_query('article_search', 'one more')")
         assert refused.value.sqlstate == "ES007"
         said = heard(session)
         assert ask(session, "birch", wait_ms=1000) == [(2, "lexical", False)]
-        assert "mail-box is full" in said[0]
+        assert "mailbox is full" in said[0]
     # others are served
     connection.execute("SELECT embedsql.post_query('article_search', 'of somebody else')")
     # and what nobody waits for any more makes room
