@@ -40,9 +40,8 @@ def conninfo(url: str) -> str:
                 f"the database URL starts with {scheme!r}: embedsql needs PostgreSQL, as in "
                 "postgresql://user@host/database"
             )
-        plain = "postgresql://" + rest.replace(
-            " ", "%20"
-        )  # which SQLAlchemy accepts and libpq does not
+        # SQLAlchemy accepts a space in a URL, libpq does not
+        plain = "postgresql://" + rest.replace(" ", "%20")
     try:
         given = conninfo_to_dict(plain)
     except (psycopg.ProgrammingError, UnicodeEncodeError) as error:
@@ -72,13 +71,11 @@ def connect(info: str, *, application_name: str = APPLICATION_NAME) -> psycopg.C
             "database with an encoding"
         )
     if connection.info.parameter_status("standard_conforming_strings") == "off":
-        connection.execute(
-            "SET standard_conforming_strings = on"
-        )  # a pooler keeps this one for its clients
+        # of the settings that a client makes, PgBouncer carries this one to each server connection
+        connection.execute("SET standard_conforming_strings = on")
     if is_pooled(connection):
-        connection.prepare_threshold = (
-            None  # the next transaction may be on another server connection
-        )
+        # the next transaction may be on another server connection
+        connection.prepare_threshold = None
     # not the database's default: after a wait for a lock, a claim must see what was committed
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     return connection

@@ -32,9 +32,8 @@ POST = text("SELECT embedsql.post_query(:index, :query)")
 AWAIT = text(
     "SELECT vector, terms, problem, taken FROM embedsql.await_query(:index, :query, :wait_ms)"
 )
-LONGEST_WAIT_MS = (
-    100  # of one statement: only the next one, a new transaction, surely sees a new answer
-)
+# Of one statement: only the next one, a new transaction, surely sees a new answer.
+LONGEST_WAIT_MS = 100
 
 _OPTIONS = {"isolation_level": "AUTOCOMMIT"}
 _ERRORS: dict[str, type[EmbedsqlError]] = {

@@ -8,12 +8,10 @@ from collections.abc import Iterator, Sequence
 
 from tokenizers import Tokenizer
 
-LONGEST_TOKEN = (
-    20  # characters; a text with more for each token allowed is too long without counting
-)
-BLOCK = (
-    16_000  # characters that are tokenized at a time: an encoding takes 100 bytes for each token
-)
+# Characters: a text with more for each token allowed is too long without counting.
+LONGEST_TOKEN = 20
+# Characters tokenized at a time: an encoding takes 100 bytes for each token.
+BLOCK = 16_000
 
 
 class TokenCounter:

@@ -216,9 +216,8 @@ class RegisteredSearch:
     def _condition(self, where: str) -> ColumnElement[bool]:
         # a subquery, in which only the source's columns are in scope, so that none is ambiguous
         source = self._generation.target.source
-        raw = text(
-            "(" + where.replace(":", r"\:") + ")"
-        )  # text() would take a colon for a bind parameter
+        # text() would take a colon for a bind parameter
+        raw = text("(" + where.replace(":", r"\:") + ")")
         inner = select(*source.key).where(raw).correlate(None)
         key = source.key[0] if len(source.key) == 1 else tuple_(*source.key)
         return key.in_(inner)

@@ -111,9 +111,8 @@ class Lanes:
             self._troubles.pop(index.index_id, None)
             if index.problem is not None:
                 registry.set_problem(connection, index.index_id, None)
-        elif trouble != self._troubles.get(
-            index.index_id
-        ):  # once: another worker may have cleared it
+        elif trouble != self._troubles.get(index.index_id):
+            # Written once only: another worker, whose provider answers, may have cleared it since.
             self._troubles[index.index_id] = trouble
             registry.set_problem(connection, index.index_id, f"waiting for the provider: {trouble}")
 
@@ -148,9 +147,7 @@ class Lanes:
                 f"the vectors of {index.label!r} are of another space than the model "
                 f"gives now: stored {stored}, model {embedder.space.label}"
             )
-        if hides_rows(
-            connection, index.spec
-        ):  # it sees neither these rows nor what is logged of them
+        if hides_rows(connection, index.spec):  # from the log, too: they would be missed silently
             raise ConfigurationError(
                 f"row-level security of {index.spec.schema}.{index.spec.table} hides rows from "
                 "this role, and a worker must see every row: ALTER ROLE … BYPASSRLS"

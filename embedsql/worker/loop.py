@@ -40,9 +40,8 @@ from embedsql.worker.writer import Writer
 log = logging.getLogger(__name__)
 
 DRAIN_POLL_SECONDS = 0.2
-FIRST_POLL_SECONDS = (
-    0.05  # after work: a change that came just behind the last look may not have notified
-)
+# After work: a change that was committed just behind the last look may have sent no NOTIFY.
+FIRST_POLL_SECONDS = 0.05
 
 
 class Worker:

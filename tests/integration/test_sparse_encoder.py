@@ -167,6 +167,8 @@ def test_sql_and_web_processes_get_the_terms_from_a_worker(
             assert [s for _, s in rows] == pytest.approx([hit.score for _, hit in here], rel=1e-5)
         vector = embed_query(alchemy, "article_search", "tide stone", timeout=20)
         given = embed_terms(alchemy, "article_search", "tide stone")
+        own = filled.query_terms("tide stone")
+        assert weights(own or "") == pytest.approx(weights(given or ""))
         web = declared(model, dimensions=64, lexical_index=filled.lexical_index)
         there = found(alchemy, web, "tide stone", vector=vector, terms=given, mode="hybrid")
         assert "embedder" not in vars(web)  # no model was loaded
