@@ -175,8 +175,8 @@ def check_vector_column(source: SourceTable, column: str, vector_type: str) -> N
     """
     if source.partitioned:
         raise DeclarationError(
-            f"{source.name!r} is partitioned, and PostgreSQL builds no index on all of its "
-            "partitions without keeping writers waiting: use storage 'table'"
+            f"{source.name!r} is partitioned, and PostgreSQL cannot build an index on all of its "
+            "partitions without blocking writers: use storage 'table'"
         )
     found = source.columns.get(column)
     if found is not None and found != vector_type.partition("(")[0]:

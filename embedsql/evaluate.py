@@ -131,7 +131,7 @@ def read_judged_queries(queries: Path, judgements: Path) -> list[JudgedQuery]:
             query_id, text = str(entry["id"]), entry["text"]
         except (ValueError, KeyError, TypeError) as error:
             raise InputFileError(
-                f'{queries}, line {place}: not {{"id": …, "text": …}} ({error})'
+                f'{queries}, line {place}: expected {{"id": …, "text": …}} ({error})'
             ) from error
         if not isinstance(text, str) or not text.strip():
             raise InputFileError(f"{queries}, line {place}: the text of query {query_id} is empty")
@@ -153,7 +153,7 @@ def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
             grade = int(relevance)
         except ValueError as error:
             raise InputFileError(
-                f"{path}, line {place}: not query_id <tab> doc_id <tab> relevance"
+                f"{path}, line {place}: expected query_id <tab> doc_id <tab> relevance"
             ) from error
         if grade > 0:
             relevant.setdefault(query_id, {})[document] = grade

@@ -55,7 +55,8 @@ class Template:
             raise DeclarationError(f"the template {template!r} names {{{twice[0]}}} twice")
         if names.count(CHUNK) != 1:
             raise DeclarationError(
-                f"the template {template!r} must say {{chunk}} once: there goes the piece of text"
+                f"the template {template!r} must say {{chunk}} once: the piece of the text goes "
+                "there"
             )
         if set(text) <= set(names) - {CHUNK}:
             raise DeclarationError(
@@ -90,13 +91,13 @@ def _parse(template: str) -> tuple[tuple[str, str], ...]:
         parsed = list(Formatter().parse(template))
     except ValueError as error:
         raise DeclarationError(
-            f"the template {template!r} cannot be read ({error}); a brace that means itself is "
-            "written twice: {{ or }}"
+            f"the template {template!r} cannot be read ({error}); write a literal brace twice: "
+            "{{ or }}"
         ) from error
     for _, name, specification, conversion in parsed:
         if name == "" or specification or conversion:
             raise DeclarationError(
-                f"the template {template!r} may hold names only, as in {{title}}: nothing may "
-                "follow a name in its braces, and braces that mean themselves are written twice"
+                f"the template {template!r} may have only a name between braces, as in "
+                "{title}; write a literal brace twice"
             )
     return tuple((literal, name or "") for literal, name, _, _ in parsed)

@@ -65,7 +65,7 @@ def declared_indexes(
             before = found.setdefault(index.name, Declared(spec, table))
             if before.spec != spec:
                 raise DeclarationError(
-                    f"the semantic index {index.name!r} is declared twice, and not alike: give "
+                    f"the semantic index {index.name!r} is declared twice, differently: give "
                     "one of the two another name"
                 )
     return found

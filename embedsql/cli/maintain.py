@@ -32,7 +32,7 @@ def reindex(index: IndexName, database_url: DatabaseUrl = None) -> None:
         registered = find_index(connection, index)
         with build_progress(conninfo(database_url), enabled=progress_console.is_terminal):
             rebuild_vector_indexes(connection, registered)
-    note(f"the approximate indexes of {index} were built anew")
+    note(f"the approximate indexes of {index} were rebuilt")
 
 
 def prewarm(index: IndexName, database_url: DatabaseUrl = None) -> None:

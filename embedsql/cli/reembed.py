@@ -206,8 +206,8 @@ def _carry_on(
         _say_comparison(comparison)
         if switch and comparison.is_worse and not force:
             raise ModelChangeError(
-                "the judgements speak for the model that serves: not switched; --force switches "
-                "all the same, --abort drops the new one"
+                "not switched: by the judgements the serving generation is better; --force "
+                "switches anyway, --abort drops the new one"
             )
     else:
         change.accept()

@@ -141,7 +141,7 @@ def _key(given: str) -> Any:
         try:
             return json.loads(given)
         except ValueError as error:
-            raise typer.BadParameter(f"--why-not is no JSON object: {error}") from error
+            raise typer.BadParameter(f"--why-not is not a JSON object: {error}") from error
     return given
 
 

@@ -157,7 +157,7 @@ def _build(
                 return
             log.warning("making int8 weights of %s for %s, once; about a minute", weights, backend)
             if not multiplies_int8():
-                log.warning("this processor multiplies no int8 (VNNI): torch may well be faster")
+                log.warning("this processor has no int8 instructions (VNNI): torch may be faster")
             aside = folder.with_suffix(".partial")
             shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
             try:

@@ -120,7 +120,7 @@ def check_vectors(vectors: Vectors, count: int, dimensions: int) -> Vectors:
     if vectors.shape != (count, dimensions):
         raise BadVectorsError(
             f"the embedder gave vectors of shape {vectors.shape} for {count} texts; "
-            f"{(count, dimensions)} was due"
+            f"expected {(count, dimensions)}"
         )
     if not np.isfinite(vectors).all():
         raise BadVectorsError("the embedder gave a vector with NaN or infinite values")

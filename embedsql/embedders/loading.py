@@ -56,8 +56,8 @@ def load_local(model: str, kind: str, **options: Any) -> Any:
         return getattr(sentence_transformers, kind)(weights_of(model), **options)
     except (OSError, ValueError) as error:
         raise UnknownModelError(
-            f"the model {model} cannot be loaded: it is no folder here, not in the cache, and the "
-            f"model hub does not have it or cannot be reached ({_first_line(error)})"
+            f"the model {model} cannot be loaded: it is not a local folder, not in the cache, and "
+            f"the model hub does not have it or cannot be reached ({_first_line(error)})"
         ) from error
 
 

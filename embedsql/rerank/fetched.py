@@ -22,8 +22,8 @@ def rerank_search(
         return {**options, "limit": limit}
     if options.get("offset") or options.get("after") is not None:
         raise QueryError(
-            "rows are reranked from the first on: fetch as many as all pages have, without offset "
-            "and after"
+            "reranking starts at the first row: fetch the rows of all pages at once, without "
+            "offset or after"
         )
     passages = {} if options.get("neighbours") is not None else {"neighbours": 0}
     return {**options, **passages, "limit": max(limit, top)}

@@ -26,8 +26,8 @@ class CrossEncoderReranker:
         except (OSError, ValueError) as error:
             said = str(error).strip().partition("\n")[0][:200]
             raise UnknownModelError(
-                f"the reranker {model} cannot be loaded: it is no folder here, not in the cache, "
-                f"and the model hub does not have it or cannot be reached ({said})"
+                f"the reranker {model} cannot be loaded: it is not a local folder, not in the "
+                f"cache, and the model hub does not have it or cannot be reached ({said})"
             ) from error
         if self._model.num_labels != 1:
             raise ConfigurationError(

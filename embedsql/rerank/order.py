@@ -179,7 +179,7 @@ def _checked(scores: Sequence[float], count: int) -> list[float]:
     try:
         values = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise RerankError("the reranker gave something else than scores") from error
+        raise RerankError("the reranker gave something other than scores") from error
     if values.shape != (count,):
         raise RerankError(f"the reranker gave scores of shape {values.shape} for {count} passages")
     if not np.isfinite(values).all():

@@ -115,7 +115,7 @@ class EndpointReranker:
             if time.monotonic() > deadline:
                 raise RerankError(f"{self.url} gave no scores within {self.timeout:g} s")
             if len(content) > MOST_BYTES:
-                raise RerankError(f"{self.url} answers without end")
+                raise RerankError(f"the answer of {self.url} is too long")
         return bytes(content)
 
     def _payload(self, query: str, passages: Sequence[str]) -> dict[str, Any]:

@@ -138,9 +138,9 @@ class Query:
             raise QueryError(f"the limit must be 1 to {MOST_ROWS} rows, not {self.limit}")
         if self.shaping.reorders and self.shown > self.tuning.candidates:
             raise QueryError(
-                f"rows up to the {self.shown}th are asked for, and {self.tuning.candidates} "
-                "candidates looked at: give SearchTuning(candidates=…) of at least as many, the "
-                "same for all pages"
+                f"this page ends at row {self.shown}, beyond the {self.tuning.candidates} "
+                "candidates: give SearchTuning(candidates=…) of at least as many, the same for "
+                "all pages"
             )
         if self.text is not None:
             object.__setattr__(self, "text", checked_text(self.text))
@@ -183,7 +183,9 @@ class Query:
         """
         if isinstance(self.vector, ColumnElement):
             if self.vector_dimensions is None:
-                raise QueryError("this form of vectors needs the declaration to say its dimensions")
+                raise QueryError(
+                    "the vector is an SQL expression: give dimensions= in the index's declaration"
+                )
             return self.vector_dimensions
         return 0 if self.vector is None else len(self.vector)
 

@@ -136,7 +136,7 @@ class Target:
         if self.lexical is None:
             raise QueryError(
                 f"the index {self.index!r} was made without a lexical lane: search it with mode "
-                "'dense', or name none"
+                "'dense', or without a mode"
             )
         return self.lexical
 

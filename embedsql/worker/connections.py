@@ -52,6 +52,6 @@ def _know_vectors(connection: psycopg.Connection) -> None:
         if error.sqlstate is not None:  # the server's own refusal says more
             raise
         raise ExtensionError(
-            "this role does not find pgvector's types: their schema is not on its "
-            "search_path, or it lacks USAGE there; embedsql doctor says what mends that"
+            "this role cannot find pgvector's types: their schema is not on its "
+            "search_path, or it lacks USAGE there; embedsql doctor says what to do"
         ) from error

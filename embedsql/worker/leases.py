@@ -89,6 +89,6 @@ class LeaseKeeper:
                 self._connection = self._open_connection()
             step(self._connection)
         except (psycopg.Error, ConnectionFailedError) as error:
-            log.warning("no sign of life could be given: %s", error)
+            log.warning("the worker's heartbeat could not be written: %s", error)
             if self._connection is not None:
                 self._connection.close()

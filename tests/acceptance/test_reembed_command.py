@@ -127,7 +127,7 @@ def test_a_model_that_is_judged_worse_is_not_switched_to_unasked(
 
     refused = embedsql.run("reembed", "article_search", "--model", "hash:2", *judged, exit_code=1)
 
-    assert "the judgements speak for the model that serves" in refused.stderr
+    assert "by the judgements the serving generation is better" in refused.stderr
     status = change(embedsql, "--status")
     comparison = status["next"]["comparison"]
     assert comparison["next"]["ndcg@10"] < comparison["serving"]["ndcg@10"]

@@ -117,7 +117,7 @@ def test_no_row_is_lost_and_scores_never_rise_from_one_to_the_next(
         ([1.0, 2.0], "shape"),
         ([math.nan] * 8, "NaN"),
         ([math.inf] * 8, "infinite"),
-        (["good"] * 8, "something else"),
+        (["good"] * 8, "something other"),
         (None, "shape"),
         ([[1.0]] * 8, "shape"),
     ],

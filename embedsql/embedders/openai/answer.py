@@ -97,7 +97,9 @@ def read_vectors(answer: Answer, count: int) -> Vectors:
             f"{answer.server} gave vectors that cannot be read: {answer.text}"
         ) from error
     if vectors.ndim != 2 or vectors.shape[1] == 0:
-        raise BadVectorsError(f"{answer.server} gave something else than vectors: {answer.text}")
+        raise BadVectorsError(
+            f"{answer.server} answered with something other than vectors: {answer.text}"
+        )
     return check_vectors(vectors, count, vectors.shape[1])
 
 

@@ -180,7 +180,7 @@ class Endpoint:
             async for piece in response.aiter_bytes():
                 body += piece
                 if len(body) > longest:
-                    raise ProviderError(f"{self._server} answers without end")
+                    raise ProviderError(f"the answer of {self._server} is too long")
         text = self._redacted(body[:1000].decode("utf-8", "replace"))[:300]
         return Answer(self._server, response.status_code, response.headers, body, text or "nothing")
 
