@@ -155,9 +155,10 @@ def _all_privileges(slots: Slots) -> sql.Composed:
 def _check_role(role: str) -> None:
     if not role or "\0" in role or len(role.encode()) > MAX_BYTES:
         raise ConfigurationError(
-            f"{role!r} cannot be a role's name: that has 1 to {MAX_BYTES} bytes"
+            f"{role!r} cannot be a role's name: use 1 to {MAX_BYTES} bytes, without NUL"
         )
     if role in ("public", "none"):  # reserved; GRANT takes even a quoted "public" for everybody
         raise ConfigurationError(
-            f"{role!r} is no role: name one that only its own sessions use (CREATE ROLE … LOGIN)"
+            f"{role!r} cannot be a role's name: it is a reserved word, so create a role for this "
+            "purpose (CREATE ROLE … LOGIN)"
         )

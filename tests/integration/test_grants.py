@@ -352,7 +352,7 @@ def test_command_by_a_role_that_may_not_grant_says_so(
 def test_name_that_postgresql_would_read_otherwise_is_refused(
     index: RegisteredIndex, name: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match="no role"):
+    with pytest.raises(ConfigurationError, match="cannot be a role's name"):
         grant_statements(index.spec, name, "worker")
 
 
