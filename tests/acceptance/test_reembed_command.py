@@ -145,7 +145,7 @@ def test_what_cannot_be_done_is_said_in_a_line(embedsql: Embedsql) -> None:
         (["--abort"], 1, "no change of"),
         (["--model", "hash:64"], 1, "nothing would change"),
         (["--model", "nothing:1"], 1, "nothing:1"),
-        (["--finish", "--abort"], 2, "take one of"),
+        (["--finish", "--abort"], 2, "give only one of"),
         (["--model", "hash:8", "--queries", "x"], 2, "go together"),
         (["--model", "hash:8", "--no-chunking", "--chunk-tokens", "64"], 2, "excludes"),
     ]
