@@ -7,7 +7,6 @@ server whose role may create databases.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -21,6 +20,7 @@ from sqlalchemy.engine import Engine
 from embedsql.database import connect, conninfo, engine
 from embedsql.embedded import EmbeddedServer
 from embedsql.installation import install
+from tests.servers import folder_for_a_server
 
 TEMPLATE = "embedsql_test_template"
 
@@ -47,9 +47,8 @@ def server() -> Iterator[str]:
     if named:
         yield conninfo(named)
         return
-    with tempfile.TemporaryDirectory(prefix="embedsql-test-") as folder:
-        Path(folder).chmod(0o755)  # run as root, the server's own account must reach it
-        embedded = EmbeddedServer(Path(folder) / "home")
+    with folder_for_a_server("embedsql-test-") as folder:
+        embedded = EmbeddedServer(folder / "home")
         try:
             info = conninfo(embedded.start())
             with connect(info) as connection:  # gone after the tests anyway, whatever happens

@@ -48,7 +48,12 @@ class WarmCommand:
 
 
 def _serve() -> None:
+    import gc
+
     import embedsql.cli
+
+    gc.collect()
+    gc.freeze()
 
     answers = os.fdopen(os.dup(1), "w")
     # read by hand: what a buffer holds would be read again by the forks

@@ -9,7 +9,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 from embedsql import EmbeddedPostgresError
 from embedsql.embedded import EmbeddedServer
 from embedsql.embedded.account import server_account
+from tests.servers import folder_for_a_server
 
 START = """
 import pathlib, sys
@@ -32,9 +32,8 @@ HOME = "it's ü 100 %"
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="embedsql-server-") as made:
-        Path(made).chmod(0o755)
-        yield Path(made)
+    with folder_for_a_server("embedsql-server-") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
