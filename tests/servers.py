@@ -22,7 +22,6 @@ from embedsql.embedded import EmbeddedServer
 from embedsql.embedded.account import server_account
 from embedsql.embedded.binaries import binary_folder
 
-
 MEMORY = Path("/dev/shm")
 ENOUGH = 4 << 30
 

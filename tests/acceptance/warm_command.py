@@ -7,6 +7,7 @@ writes the run's exit code.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -48,12 +49,9 @@ class WarmCommand:
 
 
 def _serve() -> None:
-    import gc
-
     import embedsql.cli
 
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # else each fork looks for garbage in all of it as it ends, for a quarter second
 
     answers = os.fdopen(os.dup(1), "w")
     # read by hand: what a buffer holds would be read again by the forks
