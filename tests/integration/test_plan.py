@@ -29,7 +29,7 @@ def fill(connection: psycopg.Connection) -> None:
     words = Path(__file__).parents[2].joinpath("README.md").read_text().split()
     with connection.cursor().copy("COPY article (title, body) FROM STDIN") as copy:
         for number in range(ROWS):
-            length = int(random.gamma(1.5, 120)) + 5
+            length = int(random.gamma(1.5, 60)) + 5
             body = " ".join(random.choice(words, length)) if number % 20 else None
             copy.write_row([f"number {number}" if body else None, body])
 
