@@ -50,8 +50,8 @@ def embed_query(
     """The vector of a question, in the space of an index, from a worker.
 
     Args:
-        bind: Where the database is; another connection of its engine is used, so its pool needs
-            room for one more.
+        bind: Where the database is, its primary; another connection of its engine is used, so
+            its pool needs room for one more.
         index: The index's name.
         query: The question.
         timeout: Seconds to wait for a worker.

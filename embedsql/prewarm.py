@@ -45,13 +45,18 @@ def prewarm_index(connection: psycopg.Connection, index: RegisteredIndex) -> dic
 
 
 def _ensure_extension(connection: psycopg.Connection) -> None:
+    if connection.execute("SELECT FROM pg_extension WHERE extname = 'pg_prewarm'").rowcount:
+        return  # on a standby, IF NOT EXISTS fails all the same
     try:
-        connection.execute("SET client_min_messages = warning")
         connection.execute("CREATE EXTENSION IF NOT EXISTS pg_prewarm")
-    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFile) as error:
+    except (
+        psycopg.errors.InsufficientPrivilege,
+        psycopg.errors.UndefinedFile,
+        psycopg.errors.ReadOnlySqlTransaction,  # a standby
+    ) as error:
         raise ExtensionError(
             "prewarming needs the extension pg_prewarm: ask an administrator to run "
-            "CREATE EXTENSION pg_prewarm"
+            "CREATE EXTENSION pg_prewarm, of a standby on its primary"
         ) from error
     except psycopg.errors.FeatureNotSupported as error:
         raise ExtensionError("this server does not have the extension pg_prewarm") from error

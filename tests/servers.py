@@ -61,6 +61,24 @@ def own_server(**settings: str) -> Iterator[EmbeddedServer]:
             server.stop()
 
 
+@contextlib.contextmanager
+def standby_of(primary: str) -> Iterator[EmbeddedServer]:
+    """A hot standby of an embedded server, fed by streaming replication; stopped at the end."""
+    account = server_account()
+    with tempfile.TemporaryDirectory(prefix="embedsql-standby-") as parent:
+        Path(parent).chmod(0o755)
+        server = EmbeddedServer(Path(parent))
+        data = server.status().data
+        account.make_private_folder(data.parent)
+        arguments = ("--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--pgdata", data)
+        run_program("pg_basebackup", dbname(primary), *arguments, **as_server_account())
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
 def as_server_account() -> dict[str, Any]:
     """Options of ``subprocess`` for a program that refuses to run as root."""
     account = server_account()

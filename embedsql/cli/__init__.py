@@ -96,4 +96,6 @@ def _server_words(error: psycopg.Error | sqlalchemy.exc.DBAPIError) -> str:
     diagnostic = getattr(original, "diag", None)
     words = getattr(diagnostic, "message_primary", None) or str(original)
     hint = getattr(diagnostic, "message_hint", None)
+    if isinstance(original, psycopg.errors.ReadOnlySqlTransaction):
+        hint = "a standby, or a read-only session: this needs the primary"
     return f"the database said: {words}" + (f" ({hint})" if hint else "")

@@ -24,6 +24,11 @@ LEFT JOIN pg_catalog.pg_available_extensions AS a ON a.name = e.extname
 WHERE e.extname = 'vector'
 """
 
+# a primary that does not hear what its standby reads
+_FORGOTTEN = """
+SELECT WHERE pg_is_in_recovery() AND NOT current_setting('hot_standby_feedback')::boolean
+"""
+
 # only what holds back the horizon of this database; of others' sessions one may see too little
 _TRANSACTIONS = """
 SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds,
@@ -53,6 +58,7 @@ WHERE held > %s ORDER BY held DESC
 def examine_server(connection: psycopg.Connection, limits: Limits) -> Iterator[Finding]:
     """What concerns every index of the database."""
     yield from _pgvector(connection)
+    yield from _standby(connection)
     yield from _autovacuum(connection)
     yield from _transactions(connection, limits)
     yield from _slots(connection, limits)
@@ -84,6 +90,17 @@ def _pgvector(connection: psycopg.Connection) -> Iterator[Finding]:
             f"pgvector's schema {found['schema']!r} is not on the search_path of this role "
             f"({found['search_path']}): searches and workers do not find its types and operators",
             setting("search_path", path, role=found["role"], database=found["database"]),
+        )
+
+
+def _standby(connection: psycopg.Connection) -> Iterator[Finding]:
+    if connection.execute(_FORGOTTEN).rowcount:
+        yield Finding(
+            "note",
+            "this server is a standby, and its primary removes rows that are still being read "
+            "here: a search that takes longer than max_standby_streaming_delay is cancelled then "
+            "(SQLSTATE 40001). All other findings are mended on the primary",
+            "ALTER SYSTEM SET hot_standby_feedback = on;\nSELECT pg_reload_conf();",
         )
 
 

@@ -13,7 +13,8 @@ from embedsql.doctor.finding import Finding, Limits, megabytes
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
-# a partitioned table's statistics are made by nobody but ANALYZE; its own rows are none
+# a partitioned table's statistics are made by nobody but ANALYZE; its own rows are none. A standby
+# counts no rows at all.
 _TABLES = """
 SELECT t.name, pg_table_size(c.oid) AS size, c.reltuples::float8 AS tuples,
        s.n_live_tup AS live, s.n_dead_tup AS dead, s.n_mod_since_analyze AS changed,
@@ -22,6 +23,7 @@ SELECT t.name, pg_table_size(c.oid) AS size, c.reltuples::float8 AS tuples,
 FROM unnest(%s::text[]) AS t (name)
 JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass(t.name)
 JOIN pg_catalog.pg_stat_user_tables AS s ON s.relid = c.oid
+WHERE NOT pg_is_in_recovery()
 """
 
 

@@ -33,7 +33,9 @@ DECLARE
     of_role bigint;
     oldest timestamptz;
 BEGIN
-    IF char_length(query) > 10000 THEN
+    IF pg_is_in_recovery() THEN
+        RAISE EXCEPTION 'a standby takes no questions: ask its primary' USING ERRCODE = 'ES007';
+    ELSIF char_length(query) > 10000 THEN
         RAISE EXCEPTION 'the query has % characters; 10000 is the most that a worker takes', char_length(query)
             USING ERRCODE = 'ES004', HINT = 'Search with a passage of it.';
     END IF;
@@ -78,6 +80,10 @@ DECLARE
     give_up timestamptz := clock_timestamp() + least(greatest(wait_ms, 0), 60000) * interval '1 millisecond';
     text_utf8 bytea := convert_to(query, 'UTF8');
 BEGIN
+    IF pg_is_in_recovery() THEN -- where the mail-box, being unlogged, cannot be read
+        SELECT a.vector, a.terms, a.space INTO vector, terms, space FROM embedsql.known_query(index_name, query) AS a;
+        RETURN;
+    END IF;
     LOOP -- each round sees what was committed meanwhile
         SELECT i.space, '[' || array_to_string(v.vector, ',') || ']', v.terms, r.error, r.claimed_until IS NOT NULL
         INTO space, vector, terms, problem, taken

@@ -70,7 +70,11 @@ BEGIN
         SELECT a.vector, a.terms, a.space, a.problem, a.taken INTO vector, terms, space, problem, taken
         FROM embedsql.await_query(index_name, query, wait_ms) AS a;
     END IF;
-    IF vector IS NULL AND problem IS NULL THEN
+    IF space <> (SELECT i.space FROM embedsql.semantic_index AS i WHERE i.name = index_name AND i.state = 'serving') THEN
+        vector := NULL; -- of a switch that a standby, or a transaction that began before it, does not see yet
+        terms := NULL;
+        problem := 'a worker answered for another generation of the index than serves here';
+    ELSIF vector IS NULL AND problem IS NULL THEN
         problem := CASE WHEN taken
             THEN format('a worker took it, and its model did not answer within %s ms: %s', wait_ms, coalesce(
                 (SELECT i.problem FROM embedsql.semantic_index AS i WHERE i.name = index_name AND i.state = 'serving'),

@@ -19,12 +19,13 @@ def open_connection(conninfo: str) -> psycopg.Connection:
     """An autocommit connection that knows pgvector's types.
 
     Raises:
-        ConnectionFailedError: With the server's words.
+        ConnectionFailedError: With the server's words; or it is a standby, which takes no writes.
         SchemaVersionError: The database has no schema that this release works with.
         ExtensionError: pgvector's types are not to be found.
     """
     connection = connect(conninfo, application_name="embedsql worker")
     try:
+        _refuse_standby(connection)
         require_installed(connection)
         _know_vectors(connection)
     except BaseException:
@@ -43,6 +44,15 @@ def open_listening(conninfo: str, channel: str = CHANNEL) -> psycopg.Connection:
         connection.close()
         raise
     return connection
+
+
+def _refuse_standby(connection: psycopg.Connection) -> None:
+    found = connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
+    if found == (True,):
+        raise ConnectionFailedError(
+            "this server is a standby, which takes no writes: a worker works on its primary "
+            "(of several hosts, target_session_attrs=read-write finds it)"
+        )
 
 
 def _know_vectors(connection: psycopg.Connection) -> None:
