@@ -8,18 +8,28 @@ from typing import Annotated
 import psycopg
 import typer
 
-from embedsql import registry
+from embedsql import registry, sqlfile
 from embedsql.catalog import has_row_security
 from embedsql.cli.options import DatabaseUrl, PrintSql, note, open_database
 from embedsql.errors import ConfigurationError
 from embedsql.grants import grant_statements, missing_grants, policy_statements
 from embedsql.registry import RegisteredIndex, find_generations
+from embedsql.slots import Slots
 
 _BYPASSED = """
 SELECT NOT c.relrowsecurity OR r.rolbypassrls OR r.rolsuper
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace,
      pg_catalog.pg_roles AS r
 WHERE n.nspname = %s AND c.relname = %s AND r.rolname = %s
+"""
+
+# a table that is read by its own name asks no policies of its parents or its partitions
+_OTHER_POLICIES = """
+SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid::regclass::text)
+FROM (VALUES (to_regclass(%s)::oid)) AS s (oid), LATERAL (
+    SELECT relid FROM pg_partition_ancestors(s.oid) UNION SELECT relid FROM pg_partition_tree(s.oid)
+) AS p JOIN pg_catalog.pg_class AS c ON c.oid = p.relid
+WHERE c.relrowsecurity AND c.oid <> s.oid
 """
 
 
@@ -59,6 +69,8 @@ def grant(
             for one in chosen:
                 if has_row_security(connection, one.spec):
                     statements |= dict.fromkeys(policy_statements(one.spec, one.names))
+                else:
+                    _note_other_policies(connection, one)
         if print_sql:
             for statement in statements:
                 typer.echo(statement + "\n")
@@ -92,6 +104,16 @@ def _check_granted(
         raise ConfigurationError(
             "this connection's role may not grant everything, so nothing was granted; the owner "
             f"may: {' '.join(missing)}"
+        )
+
+
+def _note_other_policies(connection: psycopg.Connection, index: RegisteredIndex) -> None:
+    source = sqlfile.text(Slots(index.spec, index.names).source)
+    (others,) = connection.execute(_OTHER_POLICIES.encode(), [source]).fetchone() or (None,)
+    if others is not None:
+        note(
+            f"{source} has no row-level security, and that of {others} does not hold where it is "
+            "searched: first enable it there, with policies of its own, if it is to hide rows"
         )
 
 

@@ -1,4 +1,4 @@
-"""Findings about the roles that others work and search as: what each lacks of an index."""
+"""Findings about the roles that others work and search as: what each lacks, or sees too much."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import psycopg
 
 from embedsql import sqlfile
 from embedsql.doctor.finding import Finding, Limits
-from embedsql.grants import missing_grants
+from embedsql.grants import missing_grants, policy_statements
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
@@ -35,10 +35,42 @@ ORDER BY 1, 2
 """
 
 
+# Roles to whom the source's policies apply, and who may read a table of ours that has none.
+_UNGUARDED = """
+SELECT DISTINCT coalesce(quote_literal(r.rolname), 'PUBLIC')
+FROM pg_catalog.pg_class AS s, unnest(%(tables)s::text[]) AS t (name)
+JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass(t.name) AND NOT c.relrowsecurity,
+aclexplode(c.relacl) AS a LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
+WHERE s.oid = to_regclass(%(source)s) AND s.relrowsecurity AND a.grantee <> c.relowner
+    AND (r.rolsuper OR r.rolbypassrls) IS NOT TRUE
+ORDER BY 1
+"""
+
+
 def examine_roles(
     connection: psycopg.Connection, index: RegisteredIndex, limits: Limits
 ) -> Iterator[Finding]:
-    """GRANTs that a role lacks which reads the source and works or searches in this database."""
+    """What other roles lack that read the source, and may read that it hides from them."""
+    yield from _unguarded(connection, index)
+    yield from _lacking(connection, index)
+
+
+def _unguarded(connection: psycopg.Connection, index: RegisteredIndex) -> Iterator[Finding]:
+    slots = Slots(index.spec, index.names)
+    tables = [sqlfile.text(table) for table in (slots.chunk, slots.log)]
+    values = {"tables": tables, "source": sqlfile.text(slots.source)}
+    roles = [role for (role,) in connection.execute(_UNGUARDED.encode(), values).fetchall()]
+    if roles:
+        yield Finding(
+            "warning",
+            f"{values['source']} has row-level security, and {', '.join(roles)} may read "
+            f"{' and '.join(tables)}, which hide no row: it came after the GRANT",
+            "\n".join(policy_statements(index.spec, index.names)),
+            index.spec.name,
+        )
+
+
+def _lacking(connection: psycopg.Connection, index: RegisteredIndex) -> Iterator[Finding]:
     slots, name = Slots(index.spec, index.names), index.spec.name
     own = [sqlfile.text(relation) for relation in (slots.chunk_view, slots.index_view)]
     values = {"own": own, "source": sqlfile.text(slots.source)}

@@ -98,11 +98,16 @@ class Target:
         )
 
     def vector_of(self, key: Sequence[Any]) -> ColumnElement[Any]:
-        """The vector of a row's first chunk; null where it has none."""
+        """The vector of a row's first chunk; null where it has none or is hidden."""
         chunk = self.chunk.alias("like_chunk")
         own = zip(self.key_of(chunk), self.source.key, key, strict=True)
         same = [column == literal(value, kind.type) for column, kind, value in own]
-        first = select(chunk.c.embedding).where(chunk.c.chunk_seq == 0, *same)
+        first = (
+            select(chunk.c.embedding)
+            .select_from(self.source.entity)
+            .join(chunk, self.is_row_of(chunk))
+            .where(chunk.c.chunk_seq == 0, *same)
+        )
         return first.correlate(None).scalar_subquery()
 
     def row_of(self, chunks: FromClause, query: BoundQuery) -> Select[Any]:

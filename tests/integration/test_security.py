@@ -16,10 +16,15 @@ from typer.testing import CliRunner
 from embedsql import SemanticIndex
 from embedsql.cli import app
 from embedsql.database import connect, engine
+from embedsql.doctor import diagnose
 from embedsql.embedders.hashing import HashEmbedder
 from tests.factories import add_index, create_article_table, drain, stored_chunks, verify_all
 
 REFUSED = psycopg.errors.InsufficientPrivilege
+ARTICLE = Table(
+    "article", MetaData(), Column("id", BigInteger, primary_key=True), Column("tenant_id")
+)
+ARTICLE_SEARCH = SemanticIndex("article_search", ARTICLE, text=("title", "body"), model="hash:64")
 
 
 @pytest.fixture
@@ -136,17 +141,13 @@ def test_tenants_see_their_own_rows_whichever_way_they_look(
     )
     result = CliRunner().invoke(app, ["grant", "search", hostile, "--database-url", database])
     assert result.exit_code == 0, result.output
-    table = Table(
-        "article", MetaData(), Column("id", BigInteger, primary_key=True), Column("tenant_id")
-    )
-    search = SemanticIndex("article_search", table, text=("title", "body"), model="hash:64")
     vector = HashEmbedder("hash:64").embed_queries(["common words"])[0]
     tenants = engine(make_conninfo(database, user=hostile))
     with Session(tenants) as session:
         for tenant in (0, 1):
             session.connection().exec_driver_sql(f"SET LOCAL app.tenant = '{tenant}'")
             found = session.execute(
-                search.search("common words", vector=vector, mode=mode, limit=300)  # type: ignore[arg-type]
+                ARTICLE_SEARCH.search("common words", vector=vector, mode=mode, limit=300)  # type: ignore[arg-type]
             ).all()
             assert {row.tenant_id for row in found} == {tenant}
             assert len(found) == 200
@@ -157,3 +158,53 @@ def test_tenants_see_their_own_rows_whichever_way_they_look(
         unknown = session.connection().exec_driver_sql("SELECT count(*) FROM article_search")
         assert unknown.scalar() == 0
     tenants.dispose()
+
+
+def test_policies_that_came_after_the_grant_hold_for_what_is_near_and_are_missed_by_the_doctor(
+    connection: psycopg.Connection, database: str, hostile: str
+) -> None:
+    index = add_index(connection)
+    connection.execute(
+        "INSERT INTO article (id, tenant_id, body) VALUES (1, 1, 'a'), (2, 2, 'a b')"
+    )
+    drain(database)
+    result = CliRunner().invoke(app, ["grant", "search", hostile, "--database-url", database])
+    assert result.exit_code == 0, result.output
+    chunks = sql.SQL("SELECT FROM {}").format(sql.Identifier("embedsql", index.names.chunk))
+    near = ARTICLE_SEARCH.more_like(2)
+    tenant = engine(make_conninfo(database, user=hostile))
+    with Session(tenant) as session, as_role(database, hostile) as reader:
+        assert len(session.execute(near).all()) == 1
+        session.rollback()
+        connection.execute("ALTER TABLE article ENABLE ROW LEVEL SECURITY")
+        connection.execute("CREATE POLICY own ON article USING (tenant_id = 1)")
+
+        # of a hidden row nothing is told, not even what it is like
+        assert session.execute(near).all() == []
+        session.rollback()
+        (finding,) = [one for one in diagnose(connection) if "row-level" in one.finding]
+        assert f"'{hostile}'" in finding.finding
+        assert reader.execute(chunks).rowcount == 2
+        connection.execute(finding.mend.encode())
+        assert reader.execute(chunks).rowcount == 1
+        assert [one for one in diagnose(connection) if "row-level" in one.finding] == []
+    tenant.dispose()
+
+
+@pytest.mark.parametrize(("guarded", "searched"), [("event", "north"), ("north", "event")])
+def test_a_grant_tells_of_policies_that_do_not_hold_where_it_is_searched(
+    connection: psycopg.Connection, database: str, hostile: str, guarded: str, searched: str
+) -> None:
+    connection.execute(
+        "CREATE TABLE event (id int PRIMARY KEY, body text) PARTITION BY RANGE (id);"
+        "CREATE TABLE north PARTITION OF event DEFAULT;"
+        f"ALTER TABLE {guarded} ENABLE ROW LEVEL SECURITY".encode()
+    )
+    add_index(connection, searched, text=("body",))
+    command = ["grant", "search", hostile, "--database-url", database]
+
+    said = CliRunner().invoke(app, command).stderr
+    assert f"that of {guarded} does not hold" in said
+
+    connection.execute(f"ALTER TABLE {searched} ENABLE ROW LEVEL SECURITY".encode())
+    assert "does not hold" not in CliRunner().invoke(app, command).stderr
