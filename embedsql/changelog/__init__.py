@@ -6,8 +6,16 @@ The change log holds keys that may have changed; a backfill finds rows that it d
 from __future__ import annotations
 
 from embedsql.changelog.backfill import Backfill
-from embedsql.changelog.batch import BY_KEY, LEASE_SECONDS, Batch
+from embedsql.changelog.batch import BY_KEY, LEASE_SECONDS, LONGEST_LEASE_SECONDS, Batch
 from embedsql.changelog.burial import MOST_CRASHES
 from embedsql.changelog.log import ChangeLog
 
-__all__ = ["BY_KEY", "LEASE_SECONDS", "MOST_CRASHES", "Backfill", "Batch", "ChangeLog"]
+__all__ = [
+    "BY_KEY",
+    "LEASE_SECONDS",
+    "LONGEST_LEASE_SECONDS",
+    "MOST_CRASHES",
+    "Backfill",
+    "Batch",
+    "ChangeLog",
+]

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 LEASE_SECONDS = 30.0
+LONGEST_LEASE_SECONDS = 600.0  # what claims to be longer was made by another clock
 
 # Settings for the rest of a transaction. No sequential scans: a plan that the connection cached
 # while a table was small would read all of it now, perhaps once for each key. No JIT: what has no

@@ -12,7 +12,8 @@ SILENT_SECONDS = 25.0  # workers give a sign of life every ten
 
 _OTHERS = """
 SELECT EXISTS (SELECT FROM embedsql.worker
-               WHERE worker <> %s AND seen_at > clock_timestamp() - %s * interval '1 second')
+               WHERE worker <> %s
+                 AND abs(extract(epoch FROM clock_timestamp() - seen_at)) < %s)
 """
 
 

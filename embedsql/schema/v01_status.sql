@@ -62,7 +62,8 @@ BEGIN
             SELECT least(oldest, entry.backfill_since, min(b.at)) INTO oldest
             FROM embedsql.bulk_insert AS b WHERE b.index_id = entry.index_id;
         END IF;
-        oldest_pending_seconds := extract(epoch FROM clock_timestamp() - oldest);
+        oldest_pending_seconds := CASE WHEN oldest IS NOT NULL
+            THEN greatest(0, extract(epoch FROM clock_timestamp() - oldest)) END;  -- a clock may have been set back
         SELECT coalesce(sum((w.rates ->> concat(entry.name, CASE WHEN state <> 'serving' THEN ' generation ' || generation END))::double precision), 0) INTO rate
         FROM embedsql.worker AS w WHERE w.seen_at > clock_timestamp() - interval '1 minute';
         SELECT count(*) FILTER (WHERE f.dead), count(*) FILTER (WHERE f.next_attempt_at IS NOT NULL)

@@ -1,5 +1,5 @@
 WITH gone AS (
-    DELETE FROM embedsql.worker WHERE seen_at < now() - interval '1 hour'
+    DELETE FROM embedsql.worker WHERE seen_at NOT BETWEEN now() - interval '1 hour' AND now() + interval '1 minute'
 )
 INSERT INTO embedsql.worker AS w (worker, release, rates, saved, failed, embedded, reused)
 VALUES (%(worker)s, %(release)s, %(rates)s::jsonb, %(saved)s, %(failed)s, %(embedded)s, %(reused)s)

@@ -208,7 +208,7 @@ def test_due_keys_are_woken_and_dead_ones_revived(
         "INSERT INTO embedsql.failure "
         "(index_id, key, version, attempts, next_attempt_at, dead, error_class, error) VALUES "
         "(%(index)s, '1', 5, 2, now() - interval '1 s', false, 'E', 'due'), "
-        "(%(index)s, '2', 5, 2, now() + interval '1 h', false, 'E', 'waits'), "
+        "(%(index)s, '2', 5, 2, now() + interval '5 min', false, 'E', 'waits'), "
         "(%(index)s, '3', 5, 5, NULL, true, 'E', 'dead')",
         {"index": index.index_id},
     )

@@ -195,15 +195,18 @@ def test_oldest_vectors_go_when_there_are_too_many(
     assert min(known) >= 7
 
 
+@pytest.mark.parametrize("left", ["1 s", "1 day"])  # the day: the server's clock was set back
 def test_worker_that_dies_with_a_question_leaves_it_to_the_next(
     connection: psycopg.Connection,
     database: str,
     index: RegisteredIndex,
     notices: list[str],
+    left: str,
 ) -> None:
     connection.execute("SELECT embedsql.post_query('article_search', 'birch')")
     # as one that claimed it and was killed
-    connection.execute("UPDATE embedsql.query_request SET claimed_until = now() + '1 s'::interval")
+    claimed = "UPDATE embedsql.query_request SET claimed_until = now() + %s::interval"
+    connection.execute(claimed, [left])
     assert ask(connection, "birch", wait_ms=100) == [(2, "lexical", False)]
     assert notices[0].startswith(TAKEN)
     with Answerer(database, api_key=None, threads=None):
