@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
+from embedsql.database import is_pooled
 from embedsql.ddl import ApproximateIndex
 
 _ELEMENT_BYTES = 160  # of an HNSW graph's node, without its vector and its links
@@ -35,12 +36,16 @@ def build_memory(index: ApproximateIndex, rows: int) -> int:
 def set_build_memory(connection: psycopg.Connection, needed: int) -> int:
     """Let this session build in ``needed`` bytes, or in what the server's size allows.
 
+    Through a pooler the session is anybody's, and keeps what it has.
+
     Returns:
         The bytes allowed.
     """
     row = connection.execute(_SETTINGS).fetchone()
     assert row is not None
     present, shared = row
+    if is_pooled(connection):
+        return int(present)
     allowed = int(max(present, min(needed, shared)))
     connection.execute(f"SET maintenance_work_mem = '{allowed >> 10}kB'".encode())
     return allowed

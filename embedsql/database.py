@@ -57,7 +57,7 @@ def connect(info: str, *, application_name: str = APPLICATION_NAME) -> psycopg.C
 
     Raises:
         ConnectionFailedError: With the server's words, without the password.
-        DatabaseError: Its texts have no encoding.
+        DatabaseError: Its texts have no encoding, or a pooler carries no transactions.
     """
     try:
         connection = psycopg.connect(info, autocommit=True, application_name=application_name)
@@ -76,6 +76,7 @@ def connect(info: str, *, application_name: str = APPLICATION_NAME) -> psycopg.C
     if is_pooled(connection):
         # the next transaction may be on another server connection
         connection.prepare_threshold = None
+        _require_transactions(connection)
     # not the database's default: after a wait for a lock, a claim must see what was committed
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     return connection
@@ -98,9 +99,32 @@ def is_pooled(connection: psycopg.Connection) -> bool:
 
 def engine(info: str) -> Engine:
     """An SQLAlchemy engine on the same connection string."""
-    return sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(info))
+    return sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: _for_engine(info))
+
+
+def _for_engine(info: str) -> psycopg.Connection:
+    connection = psycopg.connect(info)
+    if is_pooled(connection):
+        connection.prepare_threshold = None
+    connection.rollback()
+    return connection
+
+
+def _require_transactions(connection: psycopg.Connection) -> None:
+    try:
+        with connection.transaction():
+            pass
+    except psycopg.OperationalError as error:  # the pooler's own: the server refuses none
+        connection.close()
+        raise DatabaseError(
+            f"the pooler carries no transactions ({_words(error)}): set its pool_mode to "
+            "transaction or session, or connect without it"
+        ) from error
 
 
 def _why(error: psycopg.OperationalError) -> str:
-    said = " ".join(str(error).split())
-    return f"cannot connect to the database: {said}"
+    return f"cannot connect to the database: {_words(error)}"
+
+
+def _words(error: psycopg.OperationalError) -> str:
+    return " ".join(str(error).split())

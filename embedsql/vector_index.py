@@ -17,6 +17,7 @@ from psycopg import sql
 
 from embedsql import ddl, sqlfile
 from embedsql.build_memory import build_memory, set_build_memory
+from embedsql.database import is_pooled
 from embedsql.ddl import ApproximateIndex
 from embedsql.errors import DeclarationError
 from embedsql.naming import bounded
@@ -179,7 +180,9 @@ def _build(
 ) -> None:
     needed = build_memory(one, rows)
     given = set_build_memory(connection, needed)
-    if index.aside:  # nobody waits for it: one core, so that searches keep the others
+    if index.aside and not is_pooled(
+        connection
+    ):  # nobody waits for it: one core, so that searches keep the others
         connection.execute("SET max_parallel_maintenance_workers = 0")
     log.info(
         "building the index of the %s of %s: %d of them, about %d MB to build it in, %d MB "
@@ -200,7 +203,10 @@ def _drop(connection: psycopg.Connection, name: sql.Identifier) -> None:
 
 @contextmanager
 def _unhurried(connection: psycopg.Connection) -> Iterator[None]:
-    """A build takes as long as it takes, whatever the role's defaults are."""
+    """A build takes as long as it takes, whatever the role's defaults are; but through a pooler."""
+    if is_pooled(connection):  # what is set here would be set for another client
+        yield
+        return
     connection.execute("SET statement_timeout = 0")
     connection.execute("SET lock_timeout = 0")
     try:

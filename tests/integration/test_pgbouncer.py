@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import shutil
 import socket
 import subprocess
@@ -13,11 +15,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from embedsql.database import connect
 from embedsql.embedded.account import server_account
+from embedsql.errors import DatabaseError
 from embedsql.registered import RegisteredSearch
+from embedsql.registry import find_index
+from embedsql.vector_index import rebuild_vector_indexes
 from embedsql.worker import Worker, WorkerOptions
 from tests.factories import add_index, create_article_table, drain, verify_all
 from tests.servers import as_server_account
@@ -33,7 +39,7 @@ listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
 auth_type = any
-pool_mode = transaction
+pool_mode = {mode}
 default_pool_size = 2
 reserve_pool_size = 0
 server_reset_query_always = 0
@@ -44,6 +50,13 @@ logfile = {folder}/pgbouncer.log
 @pytest.fixture
 def pooled(database: str) -> Iterator[str]:
     """The fresh database through two pooled connections, fewer than a worker alone opens."""
+    with pooler(database, "transaction") as url:
+        yield url
+
+
+@contextlib.contextmanager
+def pooler(database: str, mode: str) -> Iterator[str]:
+    assert BINARY is not None
     found = conninfo_to_dict(database)
     server = {key: found[key] for key in ("host", "port", "user", "password") if found.get(key)}
     with socket.socket() as free:
@@ -55,10 +68,11 @@ def pooled(database: str) -> Iterator[str]:
         server_account().make_private_folder(folder)
         file = folder / "pgbouncer.ini"
         file.write_text(
-            CONFIGURATION.format(server=make_conninfo("", **server), port=port, folder=folder)
+            CONFIGURATION.format(
+                server=make_conninfo("", **server), port=port, folder=folder, mode=mode
+            )
         )
         file.chmod(0o644)
-        assert BINARY is not None
         with subprocess.Popen(
             [BINARY, "--quiet", str(file)], stderr=subprocess.DEVNULL, **as_server_account()
         ) as process:
@@ -161,12 +175,16 @@ def test_searches_through_a_pooler_find_what_they_find_without(
 
     def scores(url: str) -> list[object]:
         found: list[object] = []
-        with RegisteredSearch(url, "article_search") as search:
+        with (
+            RegisteredSearch(url, "article_search") as one,
+            RegisteredSearch(url, "article_search") as other,
+        ):
             for number in range(12):  # often enough for a driver to prepare the statement
                 for mode in ("dense", "lexical", "hybrid"):
-                    hits = search.search(f"text {number}", mode=mode).hits
-                    # ties may come in any order
-                    found.append([round(hit.score, 9) for _, hit in hits])
+                    for search in (one, other):  # each of which calls its own by the same name
+                        hits = search.search(f"text {number}", mode=mode).hits
+                        # ties may come in any order
+                        found.append([round(hit.score, 9) for _, hit in hits])
         return found
 
     assert scores(pooled) == scores(database)
@@ -185,3 +203,51 @@ def test_settings_of_a_search_do_not_leak_to_the_pools_next_client(
             with psycopg.connect(database) as fresh:
                 fresh.execute("SELECT '[1]'::vector")  # which loads the extension's settings
                 assert shown == fresh.execute(f"SHOW {setting}".encode()).fetchone()
+
+
+def test_what_a_build_sets_for_itself_it_does_not_set_for_other_clients(
+    article: psycopg.Connection, database: str, pooled: str
+) -> None:
+    drain(database)
+    usual = sql.SQL("ALTER DATABASE {} SET statement_timeout = '5min'")
+    article.execute(usual.format(sql.Identifier(article.info.dbname)))
+    article.execute(  # the pooler's, which began before
+        "SELECT pg_terminate_backend(pid, 9000) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with (
+        psycopg.connect(pooled) as one,
+        psycopg.connect(pooled) as other,
+        connect(pooled) as builder,
+    ):
+
+        def held(client: psycopg.Connection) -> str:
+            (found,) = client.execute("SHOW statement_timeout").fetchone() or ("",)
+            return str(found)
+
+        def keep_what_was_changed(record: logging.LogRecord) -> bool:
+            """Hold the server of the build's settings, so that they are taken back elsewhere."""
+            for client, timeout in [(one, held(one)), (other, held(other))]:
+                if timeout == "5min":
+                    client.commit()
+            return True
+
+        builds = logging.getLogger("embedsql.vector_index")
+        builds.addFilter(keep_what_was_changed)
+        builds.setLevel(logging.INFO)
+        try:
+            rebuild_vector_indexes(builder, find_index(builder, "article_search"))
+        finally:
+            builds.removeFilter(keep_what_was_changed)
+            builds.setLevel(logging.NOTSET)
+        one.commit()
+        other.commit()
+        assert [held(one), held(other)] == ["5min", "5min"]
+
+
+def test_a_pooler_that_carries_no_transactions_is_refused(database: str) -> None:
+    with (
+        pooler(database, "statement") as url,
+        pytest.raises(DatabaseError, match="set its pool_mode to transaction or session"),
+    ):
+        connect(url)
