@@ -114,8 +114,10 @@ def _require_transactions(connection: psycopg.Connection) -> None:
     try:
         with connection.transaction():
             pass
-    except psycopg.OperationalError as error:  # the pooler's own: the server refuses none
+    except psycopg.OperationalError as error:
         connection.close()
+        if "statement pooling mode" not in str(error):  # a lost server's is the same SQLSTATE
+            raise
         raise DatabaseError(
             f"the pooler carries no transactions ({_words(error)}): set its pool_mode to "
             "transaction or session, or connect without it"

@@ -104,6 +104,9 @@ def _setting(bind: Connection, name: str, value: str, *, local: bool = True) -> 
 
 @contextmanager
 def _unbounded(bind: Connection) -> Iterator[None]:
+    if _is_pooled(bind):  # what is set here would be set for another client
+        yield
+        return
     for name in _UNBOUNDED:
         bind.exec_driver_sql(f"SET {name} = 0")
     try:
@@ -111,3 +114,10 @@ def _unbounded(bind: Connection) -> Iterator[None]:
     finally:
         for name in _UNBOUNDED:
             bind.exec_driver_sql(f"RESET {name}")
+
+
+def _is_pooled(bind: Connection) -> bool:
+    """See ``embedsql.database.is_pooled``; a driver that does not tell is taken for direct."""
+    info = getattr(bind.connection.driver_connection, "info", None)
+    pid = getattr(info, "backend_pid", None)
+    return pid is not None and execute(bind, "SELECT pg_catalog.pg_backend_pid()").scalar() != pid

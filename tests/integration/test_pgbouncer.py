@@ -12,11 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from embedsql.database import connect
 from embedsql.embedded.account import server_account
@@ -26,6 +29,7 @@ from embedsql.registry import find_index
 from embedsql.vector_index import rebuild_vector_indexes
 from embedsql.worker import Worker, WorkerOptions
 from tests.factories import add_index, create_article_table, drain, verify_all
+from tests.migration.application import Application
 from tests.servers import as_server_account
 
 BINARY = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
@@ -205,8 +209,46 @@ def test_settings_of_a_search_do_not_leak_to_the_pools_next_client(
                 assert shown == fresh.execute(f"SHOW {setting}".encode()).fetchone()
 
 
+REVISION = (
+    'op.rebuild_vector_index("article_search", "article", key={"id": "bigint"}, '
+    'text=["title", "body"], model="hash:64", dimensions=64)'
+)
+Build = Callable[[str, Path, Callable[[], None]], None]
+
+
+def by_command(pooled: str, folder: Path, before: Callable[[], None]) -> None:
+    def told(record: logging.LogRecord) -> bool:
+        before()
+        return True
+
+    builds = logging.getLogger("embedsql.vector_index")
+    builds.addFilter(told)
+    builds.setLevel(logging.INFO)
+    try:
+        with connect(pooled) as builder:
+            rebuild_vector_indexes(builder, find_index(builder, "article_search"))
+    finally:
+        builds.removeFilter(told)
+        builds.setLevel(logging.NOTSET)
+
+
+def by_revision(pooled: str, folder: Path, before: Callable[[], None]) -> None:
+    def told(connection: Any, cursor: Any, statement: str, *others: Any) -> None:
+        if statement.startswith("CREATE INDEX CONCURRENTLY"):
+            before()
+
+    application = Application(folder, pooled)
+    application.write(REVISION, imports="import embedsql.alembic")
+    event.listen(Engine, "before_cursor_execute", told)
+    try:
+        application.upgrade()
+    finally:
+        event.remove(Engine, "before_cursor_execute", told)
+
+
+@pytest.mark.parametrize("build", [by_command, by_revision])
 def test_what_a_build_sets_for_itself_it_does_not_set_for_other_clients(
-    article: psycopg.Connection, database: str, pooled: str
+    article: psycopg.Connection, database: str, pooled: str, tmp_path: Path, build: Build
 ) -> None:
     drain(database)
     usual = sql.SQL("ALTER DATABASE {} SET statement_timeout = '5min'")
@@ -215,33 +257,25 @@ def test_what_a_build_sets_for_itself_it_does_not_set_for_other_clients(
         "SELECT pg_terminate_backend(pid, 9000) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    with (
-        psycopg.connect(pooled) as one,
-        psycopg.connect(pooled) as other,
-        connect(pooled) as builder,
-    ):
+    with psycopg.connect(pooled) as one, psycopg.connect(pooled) as other:
+        looks = []
 
         def held(client: psycopg.Connection) -> str:
             (found,) = client.execute("SHOW statement_timeout").fetchone() or ("",)
             return str(found)
 
-        def keep_what_was_changed(record: logging.LogRecord) -> bool:
+        def keep_what_was_changed() -> None:
             """Hold the server of the build's settings, so that they are taken back elsewhere."""
-            for client, timeout in [(one, held(one)), (other, held(other))]:
+            looks.append([(one, held(one)), (other, held(other))])
+            for client, timeout in looks[-1]:
                 if timeout == "5min":
                     client.commit()
-            return True
 
-        builds = logging.getLogger("embedsql.vector_index")
-        builds.addFilter(keep_what_was_changed)
-        builds.setLevel(logging.INFO)
-        try:
-            rebuild_vector_indexes(builder, find_index(builder, "article_search"))
-        finally:
-            builds.removeFilter(keep_what_was_changed)
-            builds.setLevel(logging.NOTSET)
+        build(pooled, tmp_path, keep_what_was_changed)
+
         one.commit()
         other.commit()
+        assert looks
         assert [held(one), held(other)] == ["5min", "5min"]
 
 
