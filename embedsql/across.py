@@ -21,7 +21,7 @@ logger = logging.getLogger("embedsql.search")
 
 def search_across(
     indexes: Sequence[SemanticIndex], text: str, *, limit: int = 10, mode: Mode | None = None
-) -> Select[Any]:
+) -> Select[str, Any, float, float | None, float | None, str]:
     """The best rows of several indexes in one ranking, by the SQL functions of the same names.
 
     Scores are comparable across indexes: each is in deviations of its own space.

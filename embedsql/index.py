@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+
+from sqlalchemy import Table
 
 from embedsql.choices import Backend, Chunking, LexicalIndex, Storage
 from embedsql.embedders import Embedder, EmbedderOptions, load_embedder
 from embedsql.embedders.query_vectors import QueryVectors
+from embedsql.search.hit import Entity
 from embedsql.search.target import Target
 from embedsql.searchable import Searchable
 from embedsql.spec import DEFAULT_MODEL, IndexSpec
@@ -26,7 +28,7 @@ from embedsql.vectors import (
 
 
 @dataclass(frozen=True, eq=False)
-class SemanticIndex(Searchable):
+class SemanticIndex(Searchable[Entity]):
     """A semantic index on a mapped class or a ``Table``.
 
     Declaring one touches no database and loads no model. The model is loaded when a text is first
@@ -57,7 +59,7 @@ class SemanticIndex(Searchable):
     """
 
     name: str
-    entity: Any
+    entity: type[Entity] | Table
     text: str | Sequence[str] = field(kw_only=True)
     template: str | None = field(default=None, kw_only=True)
     model: str = field(default=DEFAULT_MODEL, kw_only=True)

@@ -13,6 +13,7 @@ from embedsql.question import SearchOptions
 from embedsql.rerank import Reranked, Reranker
 from embedsql.rerank.fetched import rerank_search, reranked_rows
 from embedsql.search import Query
+from embedsql.search.hit import Entity
 from embedsql.search.refusals import refusals
 from embedsql.spec import IndexSpec
 from embedsql.statements import Statements
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from embedsql.explain import Explanation
 
 
-class Searchable(Statements):
+class Searchable(Statements[Entity]):
     """An index that can be searched."""
 
     @property
@@ -46,7 +47,7 @@ class Searchable(Statements):
         budget: float | None = None,
         blend: float | None = None,
         **options: Any,
-    ) -> Reranked:
+    ) -> Reranked[Entity]:
         """Run a search, and have a reranker order its rows again.
 
         Args:
@@ -84,7 +85,7 @@ class Searchable(Statements):
         budget: float | None = None,
         blend: float | None = None,
         **options: Any,
-    ) -> Reranked:
+    ) -> Reranked[Entity]:
         """``fetch`` for an ``AsyncSession``: the models run in a thread beside the event loop."""
         wanted = rerank_search(limit, rerank, top, options)
         statement = await asyncio.to_thread(self.search, text, **wanted)

@@ -6,7 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Unpack
+from typing import Any, Generic, TypeVar, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,8 @@ from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 from embedsql.embedders.query_vectors import QueryVectors
 from embedsql.provider_outage import ProviderOutage
 from embedsql.question import SearchOptions, Where, conditions, embed_question, shaping_of
-from embedsql.search import Mode, Query, SearchTuning, search_statement
+from embedsql.search import Hit, Mode, Query, SearchTuning, search_statement
+from embedsql.search.hit import Entity
 from embedsql.search.query import MOST_ROWS
 from embedsql.search.shaping import ShapingOptions
 from embedsql.search.statement import facet_statement
@@ -24,9 +25,10 @@ from embedsql.search.target import Target
 from embedsql.search.words import meant_text
 
 logger = logging.getLogger("embedsql.search")
+Value = TypeVar("Value")
 
 
-class Statements(ABC):
+class Statements(ABC, Generic[Entity]):
     """An index whose searches are statements, for whoever runs them."""
 
     # the declaration has it; what is searched and the model come from there, too
@@ -56,7 +58,7 @@ class Statements(ABC):
         joins: Sequence[tuple[Any, ColumnElement[bool]]] = (),
         tuning: SearchTuning | None = None,
         **shaping: Unpack[ShapingOptions],
-    ) -> Select[Any]:
+    ) -> Select[Entity, Hit]:
         """One statement that finds the rows nearest in meaning and words.
 
         Args:
@@ -86,10 +88,10 @@ class Statements(ABC):
 
     def facets(
         self,
-        column: SQLColumnExpression[Any],
+        column: SQLColumnExpression[Value],
         text: str | None = None,
         **options: Unpack[SearchOptions],
-    ) -> Select[Any]:
+    ) -> Select[Value, int]:
         """Count the values of ``column`` among the candidates (not in the whole table).
 
         Args:
@@ -113,7 +115,7 @@ class Statements(ABC):
         where: Where = (),
         tuning: SearchTuning | None = None,
         **shaping: Unpack[ShapingOptions],
-    ) -> Select[Any]:
+    ) -> Select[Entity, Hit]:
         """The rows most similar to a row, by the vector of its first chunk; without that row.
 
         Args:

@@ -38,7 +38,7 @@ def reranked_rows(
     top: int,
     budget: float | None,
     blend: float | None,
-) -> Reranked:
+) -> Reranked[Any]:
     """The first ``limit`` of a search's rows, after its reranking."""
     if reranker is None:
         return Reranked([tuple(row) for row in rows], False, 0, "no reranker was asked for")

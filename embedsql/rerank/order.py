@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import Any, Generic, overload
 
 import numpy as np
 
 from embedsql.errors import QueryError, RerankError
 from embedsql.rerank.reranker import BoundReranker, Reranker
 from embedsql.search import Hit
+from embedsql.search.hit import Entity
 from embedsql.search.words import clean_text, meant_text
 
 FIRST_SLICE = 8
@@ -33,7 +34,7 @@ Line = tuple[Any, ...]  # (entity, hit), or of a Table (*columns, hit)
 
 
 @dataclass(frozen=True)
-class Reranked(Sequence[Line]):
+class Reranked(Sequence[tuple[Entity, Hit]], Generic[Entity]):
     """Rows as a search gives them, ``(entity, hit)``, best first; a sequence of these.
 
     Attributes:
@@ -43,27 +44,27 @@ class Reranked(Sequence[Line]):
         why_not: Why it saw none, or not all that it was to see. ``None``: it saw them all.
     """
 
-    rows: Sequence[Line]
+    rows: Sequence[tuple[Entity, Hit]]
     reranked: bool
     scored: int
     why_not: str | None = None
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[tuple[Entity, Hit]]:
         return iter(self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @overload
-    def __getitem__(self, place: int) -> Line: ...
+    def __getitem__(self, place: int) -> tuple[Entity, Hit]: ...
 
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Line]: ...
+    def __getitem__(self, place: slice) -> Sequence[tuple[Entity, Hit]]: ...
 
-    def __getitem__(self, place: int | slice) -> Line | Sequence[Line]:
+    def __getitem__(self, place: int | slice) -> tuple[Entity, Hit] | Sequence[tuple[Entity, Hit]]:
         return self.rows[place]
 
-    def first(self, count: int) -> Reranked:
+    def first(self, count: int) -> Reranked[Entity]:
         """The same without the rows behind ``count``."""
         return replace(self, rows=self.rows[:count], scored=min(self.scored, count))
 
@@ -76,7 +77,7 @@ def rerank(
     top: int | None = None,
     budget: float | None = None,
     blend: float | None = None,
-) -> Reranked:
+) -> Reranked[Any]:
     """Order the rows of a search again.
 
     They are read in slices, the best first, until the budget is used. What was not read keeps its

@@ -9,6 +9,9 @@ from typing import Any
 from sqlalchemy.engine import Row
 from sqlalchemy.orm import Bundle
 from sqlalchemy.sql import ColumnElement
+from typing_extensions import TypeVar
+
+Entity = TypeVar("Entity", default=Any)  # what a row comes as: a mapped class; of a Table: anything
 
 
 @dataclass(frozen=True)

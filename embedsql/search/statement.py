@@ -9,14 +9,14 @@ from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 from sqlalchemy.sql.selectable import FromClause
 
 from embedsql.search.bound import BoundQuery, bound
-from embedsql.search.hit import HitBundle
+from embedsql.search.hit import Hit, HitBundle
 from embedsql.search.passage import highlighted, passage, snippet
 from embedsql.search.query import Query
 from embedsql.search.ranking import ranking
 from embedsql.search.target import Target
 
 
-def search_statement(target: Target, query: Query | BoundQuery) -> Select[Any]:
+def search_statement(target: Target, query: Query | BoundQuery) -> Select[Any, Hit]:
     """Rows of the source with their ``Hit``, best first, ties by key.
 
     Returns:
@@ -37,7 +37,9 @@ def search_statement(target: Target, query: Query | BoundQuery) -> Select[Any]:
     return statement if query.offset is None else statement.offset(query.offset)
 
 
-def facet_statement(target: Target, query: Query, column: SQLColumnExpression[Any]) -> Select[Any]:
+def facet_statement(
+    target: Target, query: Query, column: SQLColumnExpression[Any]
+) -> Select[Any, int]:
     """How often each value of a column of the source comes among the candidates; most first.
 
     Returns:
@@ -46,7 +48,7 @@ def facet_statement(target: Target, query: Query, column: SQLColumnExpression[An
     rows, _ = ranking(target, bound(target, query))
     count = func.count().label("count")
     columns: list[Any] = [column.label("value"), count]
-    statement: Select[Any] = (
+    statement: Select[Any, int] = (
         select(*columns)
         .select_from(target.source.entity)
         .join(rows, target.is_row_of(rows))

@@ -215,7 +215,7 @@ def test_without_its_guard_such_a_transaction_meets_vectors_of_another_space(
     made.dispose()
 
     assert found is not None
-    assert found[1].similarity < 0.99
+    assert (found[1].similarity or 1) < 0.99
 
 
 def test_an_application_with_the_old_declaration_is_refused_after_the_switch(

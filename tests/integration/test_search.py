@@ -73,7 +73,7 @@ def test_dense_search_gives_the_order_of_exact_cosine(
     with Session(sqlalchemy_engine) as session:
         rows = session.execute(article_search.search(query, mode="dense", limit=20)).all()
 
-    similarities = [hit.similarity for _, hit in rows]
+    similarities = [hit.similarity or 0.0 for _, hit in rows]
     assert similarities == sorted(similarities, reverse=True)
     assert [hit.dense_rank for _, hit in rows] == list(range(1, 21))
     embedder = HashEmbedder("hash:64")
@@ -208,6 +208,8 @@ def test_calibrated_fusion_depends_on_the_row_alone(
         few = SearchTuning(candidates=10)
         fewer = session.execute(article_search.search(query, limit=10, tuning=few)).all()
     for article, hit in rows:
+        assert hit.similarity is not None
+        assert hit.bm25 is not None
         apart = (hit.similarity - mean) / deviation
         dense = apart + max(apart - 2, 0) ** 2 / 4
         assert hit.score == pytest.approx(dense + weight * hit.bm25 / (hit.bm25 + 40))

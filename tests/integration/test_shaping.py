@@ -119,10 +119,10 @@ def test_a_page_beyond_the_window_is_refused() -> None:
 
 def test_rows_below_a_threshold_are_left_out(session: Session) -> None:
     rows = session.execute(POSTS.search(QUERY, mode="dense", limit=60)).all()
-    middle = rows[20][1].similarity
+    middle = rows[20][1].similarity or 0.0
     kept = session.execute(POSTS.search(QUERY, limit=60, min_similarity=middle)).all()
-    assert {hit.similarity >= middle for _, hit in kept} == {True}
-    assert len(kept) == sum(hit.similarity >= middle for _, hit in rows)
+    assert {(hit.similarity or 0.0) >= middle for _, hit in kept} == {True}
+    assert len(kept) == sum((hit.similarity or 0.0) >= middle for _, hit in rows)
     assert session.execute(POSTS.search(QUERY, min_similarity=0.999)).all() == []
 
 
@@ -146,7 +146,9 @@ def test_what_speaks_for_a_row_is_the_same_in_every_mode_that_knows_it(
             words = hit.bm25 / demand
         assert hit.support == pytest.approx(max(meaning, words))
     kept = session.execute(POSTS.search(QUERY, mode=mode, limit=60, min_support=1)).all()
-    assert [post.id for post, _ in kept] == [post.id for post, hit in rows if hit.support >= 1]
+    assert [post.id for post, _ in kept] == [
+        post.id for post, hit in rows if (hit.support or 0) >= 1
+    ]
 
 
 def test_a_question_without_a_good_answer_finds_nothing(session: Session) -> None:
@@ -192,25 +194,27 @@ def test_diversity_spreads_the_top(session: Session) -> None:
 
 def test_highlights_are_escaped(session: Session) -> None:
     rows = session.execute(POSTS.search("fresh bread number", limit=60, highlight=True)).all()
-    shown = " ".join(hit.highlight for _, hit in rows)
+    shown = " ".join(hit.highlight or "" for _, hit in rows)
     assert "<mark>bread</mark>" in shown
     assert "&lt;b&gt;" in shown
     assert "&amp;" in shown
     assert "<b>" not in shown
     hostile = "\"></mark><script>alert('x')</script> bread"
     (_, hit), *_ = session.execute(POSTS.search(hostile, highlight=True)).all()
-    assert "<script" not in hit.highlight
+    assert "<script" not in (hit.highlight or "<script")
 
 
 def test_a_passage_comes_with_its_neighbours(session: Session) -> None:
     search = POSTS.search("word40 word41 word42", limit=1, neighbours=1)
     (post, hit), *_ = session.execute(search).all()
     assert post.id == 60
-    assert hit.passage in post.body
-    assert len(hit.passage) > len(hit.snippet)
-    whole = session.execute(POSTS.search("word40 word41 word42", limit=1, neighbours=10)).one()[1]
-    assert len(whole.passage) > len(hit.passage)
-    assert whole.passage in post.body
+    part = hit.passage or ""
+    assert part in post.body
+    assert len(part) > len(hit.snippet)
+    more = session.execute(POSTS.search("word40 word41 word42", limit=1, neighbours=10)).one()[1]
+    whole = more.passage or ""
+    assert len(whole) > len(part)
+    assert whole in post.body
 
 
 def test_facets_count_the_window(session: Session) -> None:

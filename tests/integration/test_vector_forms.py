@@ -100,7 +100,7 @@ def target_of(spec: IndexSpec) -> Target:
     return Target(spec.name, source_of(table), spec.vectors, None)
 
 
-def search(index: RegisteredIndex, text: str, **options: Any) -> Select[Any]:
+def search(index: RegisteredIndex, text: str, **options: Any) -> Select[Any, Hit]:
     vector = HashEmbedder(index.spec.model).embed_queries([text])[0]
     return search_statement(
         target_of(index.spec), Query(text=text, vector=vector, mode="dense", **options)
