@@ -77,7 +77,11 @@ def require_installed(connection: psycopg.Connection) -> None:
     """
     found = installed_version(connection)
     if found == 0:
-        raise SchemaVersionError("embedsql is not installed in this database: embedsql install")
+        info = connection.info
+        raise SchemaVersionError(
+            f"embedsql is not installed in the database {info.dbname!r} of {info.host}: name "
+            "another (--database-url, DATABASE_URL), or run your migrations, or embedsql install"
+        )
     schema.refuse_newer(found)
     if found < schema.LATEST:
         raise SchemaVersionError(

@@ -38,7 +38,7 @@ from embedsql.spec import IndexSpec
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("alembic.autogenerate.embedsql")  # shown where Alembic's own lines are
 
 OPTION = "embedsql"  # of context.configure(): how env.py asks for this comparison
 _REPAIRABLE = frozenset({"index", "view", "function", "trigger"})

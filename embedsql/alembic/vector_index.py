@@ -17,7 +17,7 @@ from embedsql.ddl import ApproximateIndex
 from embedsql.naming import ObjectNames, bounded
 from embedsql.spec import IndexSpec
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("alembic.runtime.embedsql")
 
 _script = partial(sqlfile.script, __package__)
 

@@ -203,6 +203,8 @@ def _say_hits(found: Found, explained: Explanation | None) -> None:
             " ".join(hit.snippet.split())[:100],
         )
     print_table(table, fits=True)
+    if not found.hits:
+        note("nothing was found; embedsql status says whether rows wait to be embedded")
     if explained is not None:
         _say_explained(explained)
 

@@ -53,6 +53,13 @@ def test_bad_arguments_are_refused(article: Embedsql, connection: psycopg.Connec
     assert left == (0, 0)
 
 
+def test_a_database_without_the_kit_is_named(empty_database: str) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(empty_database)["dbname"]
+
+    said = refused(Embedsql(empty_database), "status")
+    assert f"not installed in the database '{name}' of " in said
+
+
 def test_a_server_that_is_not_there_is_told_in_one_line(article: Embedsql) -> None:
     url = f"http://127.0.0.1:{closed_port()}"
     model = ("--model", "openai:small", "--base-url", url)

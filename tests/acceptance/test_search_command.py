@@ -67,8 +67,12 @@ def test_an_index_without_words_is_searched_and_judged_by_meaning(
     articles: Embedsql, judged: tuple[str, ...]
 ) -> None:
     articles.run(*ADD, "--model", "hash:64", "--lexical", "none")
+    before = articles.run("search", "article_search", "birch")
     articles.run("worker", "--drain")
 
+    assert before.stderr == (
+        "nothing was found; embedsql status says whether rows wait to be embedded\n"
+    )
     found = articles.json("search", "article_search", "birch", "-k", "1")
 
     assert (found["mode"], found["complete"]) == ("dense", True)

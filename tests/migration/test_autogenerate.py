@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+
+import pytest
 from sqlalchemy import Column, MetaData, Text
 
 from embedsql import Hnsw
@@ -13,9 +16,13 @@ INSERT = (
 )
 
 
-def test_a_new_declaration_is_installed_created_and_quiet(application: Application) -> None:
+def test_a_new_declaration_is_installed_created_and_quiet(
+    application: Application, caplog: pytest.LogCaptureFixture
+) -> None:
     declare(article(application.metadata))
-    revision = application.revise()
+    with caplog.at_level(logging.INFO, logger="alembic"):  # as alembic.ini has it
+        revision = application.revise()
+    assert "Detected added semantic index 'article_search'" in caplog.text
     assert operations_in(revision) == ["install_embedsql", "create_table", "create_semantic_index"]
     application.upgrade()
     assert application.drift() is None
