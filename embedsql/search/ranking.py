@@ -16,6 +16,7 @@ from sqlalchemy import CTE, ColumnClause, Double, Integer, Text, column
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.sql.visitors import InternalTraversal
@@ -72,8 +73,26 @@ class _Ranking(FunctionElement[Any]):
     def built(self, place: int) -> CTE:
         """The lanes, made of the clauses as they are now: SQLAlchemy may have replaced them."""
         query = replace(self._query.with_expressions(list(self.clauses)), place=place)
+        if query.where is not None:
+            query = replace(query, where=_Condition(query.where))
         rows, _ = shaped_rows(self.target, query, ranked_rows(self.target, query))
         return rows
+
+
+class _Condition(Grouping[Any]):
+    """A condition of the caller's, inside of what may be a LATERAL.
+
+    There SQLAlchemy takes the joins within a subquery (``Article.tags.any()``) for those of the
+    LATERAL, and warns of a cartesian product that is none.
+    """
+
+    inherit_cache = True
+
+
+@compiles(_Condition)
+def _compile_condition(element: _Condition, compiler: SQLCompiler, **options: Any) -> str:
+    options.pop("lateral_from_linter", None)
+    return f"({compiler.process(element.element, **options)})"
 
 
 @compiles(_Ranking)

@@ -8,6 +8,7 @@ import numpy as np
 import psycopg
 import pytest
 from sqlalchemy import BigInteger, Engine, ForeignKey, func, select, union_all
+from sqlalchemy.exc import SAWarning
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -138,6 +139,20 @@ def test_criteria_of_the_session_hold_inside_the_lanes(
         # all of the tenant's, although none may be among the 100 candidates of all tenants
         assert {article.tenant_id for article, _ in found} == {tenant}
         assert len(found) == 6 or mode == "lexical"
+
+
+def test_only_tables_that_nothing_joins_are_called_a_cartesian_product(
+    articles: None, sqlalchemy_engine: Engine
+) -> None:
+    """SQLAlchemy's warning; a relationship with a table between has both in a subquery, too."""
+    other = aliased(Note)
+    joined = select(Note.id).where(Note.article_id == Article.id, other.id == Note.id)
+    with Session(sqlalchemy_engine) as session:
+        rows = session.execute(article_search.search("amber birch", where=[joined.exists()])).all()
+        with pytest.warns(SAWarning, match="cartesian product"):
+            session.execute(article_search.search("amber birch", where=[Note.id > 0], limit=1))
+
+    assert len(rows) == 10
 
 
 def test_two_searches_stand_in_one_statement(articles: None, sqlalchemy_engine: Engine) -> None:
