@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeGuard
 
 from sqlalchemy import Table
 
@@ -132,7 +133,7 @@ class SemanticIndex(Searchable[Entity]):
             table=source.table.name,
             schema=source.table.schema or "public",
             key=source.key_types,
-            text=(self.text,) if isinstance(self.text, str) else tuple(self.text),
+            text=(self.text,) if _is_one(self.text) else tuple(self.text),
             template=self.template,
             dimensions=dimensions,
             model=self.model,
@@ -182,3 +183,7 @@ class SemanticIndex(Searchable[Entity]):
         """A column of the source holds one vector a row: nothing is cut unless asked for."""
         as_a_whole = self.storage == "column" and self.chunking == Chunking()
         return None if as_a_whole else self.chunking
+
+
+def _is_one(text: str | Sequence[str]) -> TypeGuard[str]:
+    return isinstance(text, str) or not isinstance(text, Iterable)

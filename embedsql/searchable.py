@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Unpack
 
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 
+from embedsql.errors import QueryError
 from embedsql.question import SearchOptions
 from embedsql.rerank import Reranked, Reranker
 from embedsql.rerank.fetched import rerank_search, reranked_rows
@@ -69,6 +71,7 @@ class Searchable(Statements[Entity]):
             EmbedsqlError: See ``search``.
             IndexNotFoundError: The database does not have this index.
         """
+        _require(session, "fetch", "a Session", "await afetch(…)", is_async=False)
         statement = self.search(text, **rerank_search(limit, rerank, top, options))
         with refusals(self._target):
             found = session.execute(statement).all()
@@ -87,6 +90,7 @@ class Searchable(Statements[Entity]):
         **options: Any,
     ) -> Reranked[Entity]:
         """``fetch`` for an ``AsyncSession``: the models run in a thread beside the event loop."""
+        _require(session, "afetch", "an AsyncSession", "fetch(…)", is_async=True)
         wanted = rerank_search(limit, rerank, top, options)
         statement = await asyncio.to_thread(self.search, text, **wanted)
         with refusals(self._target):
@@ -120,6 +124,8 @@ class Searchable(Statements[Entity]):
         """
         from embedsql.explain import explain_search
 
+        other_way = "await session.run_sync(index.explain, …)"
+        _require(session, "explain", "a Session", other_way, is_async=False)
         query = self._query(text, **options)
         with refusals(self._target):
             return explain_search(session, self._spec_for(query), self._target, query, key=key)
@@ -130,3 +136,9 @@ class Searchable(Statements[Entity]):
             return self.spec
         shortest = (self._target.vectors.index_dimensions or 0) + 1
         return self.spec_of(query.dimensions or shortest)
+
+
+def _require(session: Any, method: str, wanted: str, instead: str, *, is_async: bool) -> None:
+    if iscoroutinefunction(session.execute) != is_async:
+        kind = type(session).__name__
+        raise QueryError(f"{method} takes {wanted}; with this {kind}: {instead}")

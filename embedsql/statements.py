@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, Unpack
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Select, and_, not_
+from sqlalchemy import Select, and_, literal, not_
 from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 
 from embedsql.embedders.query_vectors import QueryVectors
@@ -136,7 +136,10 @@ class Statements(ABC, Generic[Entity]):
         key = key[0] if len(key) == 1 and isinstance(key[0], tuple) else key
         target.checked_key(key, "more_like")
         vector = target.vector_of(key)
-        others = not_(and_(*(c == value for c, value in zip(target.source.key, key, strict=True))))
+        same = (
+            c == literal(value, c.type) for c, value in zip(target.source.key, key, strict=True)
+        )
+        others = not_(and_(*same))
         query = Query(
             vector=vector,
             vector_dimensions=self.dimensions,

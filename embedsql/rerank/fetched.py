@@ -20,6 +20,8 @@ def rerank_search(
     """
     if reranker is None:
         return {**options, "limit": limit}
+    if not callable(reranker):
+        raise QueryError(f"rerank takes a reranker, cross_encoder({reranker!r}) say, and no name")
     if options.get("offset") or options.get("after") is not None:
         raise QueryError(
             "reranking starts at the first row: fetch the rows of all pages at once, without "

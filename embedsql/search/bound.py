@@ -129,8 +129,8 @@ def bound(target: Target, query: Query) -> BoundQuery:
         min_score=_number(shaping.min_score),
         min_support=_number(shaping.min_support),
         autocut=shaping.autocut,
-        boosts=tuple(map(_expression, shaping.boosts)),
-        group_by=None if shaping.group_by is None else _expression(shaping.group_by),
+        boosts=tuple(map(expression, shaping.boosts)),
+        group_by=None if shaping.group_by is None else expression(shaping.group_by),
         per_group=shaping.per_group,
         diversity=shaping.diversity,
         highlight=shaping.highlight,
@@ -167,8 +167,14 @@ def _after(target: Target, query: Query) -> tuple[Expression, ...]:
     return (literal(score, Double), *map(literal, values, (c.type for c in target.source.key)))
 
 
-def _expression(column: SQLColumnExpression[Any]) -> Expression:
-    """A mapped attribute as the column that it stands for."""
+def expression(column: SQLColumnExpression[Any]) -> Expression:
+    """A mapped attribute as the column that it stands for.
+
+    Raises:
+        QueryError: It is a text, which SQL would take for itself.
+    """
+    if isinstance(column, str):
+        raise QueryError(f"{column!r} is a text: give the column itself, Article.{column} say")
     found: Expression = coercions.expect(roles.ExpressionElementRole, column)
     return found
 

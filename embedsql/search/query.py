@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -134,8 +135,10 @@ class Query:
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
             raise QueryError(f"no such mode: {self.mode!r}; use hybrid, dense or lexical")
-        if not 1 <= self.limit <= MOST_ROWS:
-            raise QueryError(f"the limit must be 1 to {MOST_ROWS} rows, not {self.limit}")
+        if not isinstance(self.tuning, SearchTuning):
+            raise QueryError(f"tuning must be a SearchTuning(…), not {self.tuning!r}")
+        if not isinstance(self.limit, Integral) or not 1 <= self.limit <= MOST_ROWS:
+            raise QueryError(f"the limit must be 1 to {MOST_ROWS} rows, not {self.limit!r}")
         if self.shaping.reorders and self.shown > self.tuning.candidates:
             raise QueryError(
                 f"this page ends at row {self.shown}, beyond the {self.tuning.candidates} "

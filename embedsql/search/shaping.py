@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, TypedDict
 
 from sqlalchemy import Double, cast, extract, func, literal
-from sqlalchemy.sql import ColumnElement, SQLColumnExpression
+from sqlalchemy.sql import ColumnElement, SQLColumnExpression, roles
 
 from embedsql.errors import QueryError
 
@@ -73,6 +73,8 @@ class Shaping:
     neighbours: int | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.boosts, roles.SQLRole | str):
+            raise QueryError("boosts takes a list of SQL expressions, also of one")
         if self.offset < 0:
             raise QueryError(f"the offset must be 0 or more, not {self.offset}")
         if self.after is not None and (self.offset or self.diversity or self.autocut):
@@ -112,6 +114,8 @@ def recency(
     Raises:
         QueryError: The half-life is not positive.
     """
+    if not isinstance(half_life, timedelta):
+        raise QueryError(f"a half-life is a timedelta, timedelta(days=30) say, not {half_life!r}")
     seconds = half_life.total_seconds()
     if seconds <= 0:
         raise QueryError("the half-life must be longer than 0")

@@ -8,7 +8,7 @@ from sqlalchemy import Select, Table, func, select
 from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 from sqlalchemy.sql.selectable import FromClause
 
-from embedsql.search.bound import BoundQuery, bound
+from embedsql.search.bound import BoundQuery, bound, expression
 from embedsql.search.hit import Hit, HitBundle
 from embedsql.search.passage import highlighted, passage, snippet
 from embedsql.search.query import Query
@@ -47,7 +47,7 @@ def facet_statement(
     """
     rows, _ = ranking(target, bound(target, query))
     count = func.count().label("count")
-    columns: list[Any] = [column.label("value"), count]
+    columns: list[Any] = [expression(column).label("value"), count]
     statement: Select[Any, int] = (
         select(*columns)
         .select_from(target.source.entity)

@@ -169,9 +169,12 @@ class Target:
         """The values of a key that a caller gave: a scalar, or a tuple.
 
         Raises:
-            QueryError: It has more or fewer than the source's key; ``of`` says whose it is.
+            QueryError: It has more or fewer than the source's key, or is a row itself; ``of`` says
+                whose it is.
         """
         values = key if isinstance(key, tuple) else (key,)
+        if any(hasattr(value, "_sa_instance_state") for value in values):
+            raise QueryError(f"{of} needs the key of a row, not the row")
         if len(values) != len(self.source.key):
             wanted = len(self.source.key)
             raise QueryError(f"{of} needs a key of {wanted} columns, not {len(values)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from embedsql import IndexNotFoundError, QueryError, SemanticIndex
+from embedsql import DeclarationError, IndexNotFoundError, QueryError, SemanticIndex, recency
 from embedsql.embedders.hashing import HashEmbedder
 from embedsql.registered import RegisteredSearch
 from tests.factories import add_index, create_article_table, drain
@@ -100,6 +100,61 @@ def test_a_query_that_is_no_text_is_refused(query: Any, session: Session) -> Non
     ):
         with pytest.raises(QueryError, match="the query must be a text, not"):
             ask()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"limit": 10.5}, "1 to 1000 rows, not 10.5"),
+        ({"limit": "10"}, "1 to 1000 rows, not '10'"),
+        ({"tuning": {"ef_search": 10}}, "takes a SearchTuning"),
+        ({"group_by": "tenant_id"}, "give the column itself, Article.tenant_id say"),
+        ({"boosts": ["tenant_id"]}, "give the column itself"),
+        ({"boosts": Article.tenant_id}, "boosts takes a list"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(QueryError, match=said):
+        index.search("birch", **options)
+
+
+def test_what_stands_for_a_column_a_key_a_time_or_a_reranker_is_refused_where_it_is_none(
+    session: Session,
+) -> None:
+    text_of_a_column: Any = "tenant_id"
+    number: Any = 30
+    name: Any = "cross-encoder/some"
+    asked: list[tuple[Callable[[], object], str]] = [
+        (lambda: index.facets(text_of_a_column, "birch"), "give the column itself"),
+        (lambda: index.more_like(Article(id=1)), "the key of a row, not the row"),
+        (lambda: recency(Article.title, half_life=number), "is a timedelta"),
+        (lambda: index.fetch(session, "birch", rerank=name), "cross_encoder.'cross-encoder/some'"),
+    ]
+    for ask, said in asked:
+        with pytest.raises(QueryError, match=said):
+            ask()
+
+
+def test_a_text_column_is_declared_by_its_name() -> None:
+    column: Any = Article.body
+    with pytest.raises(DeclarationError, match="a text column's name must be a str"):
+        SemanticIndex("other_search", Article, text=column).spec_of(64)
+
+
+def test_a_key_may_be_what_the_url_had(articles: None, session: Session) -> None:
+    like = session.execute(index.more_like("1")).all()
+    assert sorted(article.id for article, _ in like) == [2, 3]
+
+
+def test_a_session_of_the_other_kind_is_refused_with_what_to_call(session: Session) -> None:
+    other: Any = AsyncSession()
+    with pytest.raises(QueryError, match=r"this AsyncSession: await afetch\("):
+        index.fetch(other, "birch")
+    with pytest.raises(QueryError, match=r"await session\.run_sync"):
+        index.explain(other, "birch")
+    plain: Any = session
+    with pytest.raises(QueryError, match=r"this Session: fetch\("):
+        asyncio.run(index.afetch(plain, "birch"))
 
 
 def test_a_mode_that_is_none_is_refused_before_the_model_is_asked() -> None:
