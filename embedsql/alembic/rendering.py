@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from embedsql.alembic.changes import needs_new_vectors
-from embedsql.alembic.creation_operations import CreationOp
+from embedsql.alembic.creation_operations import CreateSemanticIndexOp, CreationOp
 from embedsql.alembic.literals import arguments_of, literal
 from embedsql.alembic.operations import (
     ChangeSemanticIndexOp,
@@ -37,15 +37,15 @@ def render_semantic_index(context: AutogenContext, operation: SemanticIndexOp) -
         arguments["partitioned"] = True
     if isinstance(operation, CreationOp) and operation.keep_privileges:
         arguments["keep_privileges"] = True
-    comment = ""
+    anew = isinstance(operation, CreateSemanticIndexOp) and operation.keep_privileges
     if isinstance(operation, ChangeSemanticIndexOp):
         if operation.before:
             arguments["before"] = operation.before
-        if needs_new_vectors(operation.spec_before, spec):
-            comment = "# every row is embedded anew, and not found until it is\n"
+        anew = needs_new_vectors(operation.spec_before, spec)
     lines = [repr(spec.name), repr(spec.table)]
     lines += [f"{name}={literal(value, context.imports)}" for name, value in arguments.items()]
     said = "".join(f"    {line},\n" for line in lines)
+    comment = "# every row is embedded anew, and not found until it is\n" if anew else ""
     return f"{comment}{_prefix(context)}{operation.verb}(\n{said})"
 
 
