@@ -91,6 +91,12 @@ def _fail(message: str) -> None:
     sys.exit(1)
 
 
+_FOR_THE_OWNER = (
+    "run this as the indexes' owner; embedsql grant gives what a worker needs, and what searches "
+    "of an application or in SQL do"
+)
+
+
 def _server_words(error: psycopg.Error | sqlalchemy.exc.DBAPIError) -> str:
     original = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
     diagnostic = getattr(original, "diag", None)
@@ -98,4 +104,6 @@ def _server_words(error: psycopg.Error | sqlalchemy.exc.DBAPIError) -> str:
     hint = getattr(diagnostic, "message_hint", None)
     if isinstance(original, psycopg.errors.ReadOnlySqlTransaction):
         hint = "a standby, or a read-only session: this needs the primary"
+    if isinstance(original, psycopg.errors.InsufficientPrivilege):
+        hint = hint or _FOR_THE_OWNER
     return f"the database said: {words}" + (f" ({hint})" if hint else "")

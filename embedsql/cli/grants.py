@@ -84,7 +84,8 @@ def grant(
         for one in chosen:
             if purpose is Purposes.WORKER:
                 _note_row_security(connection, one, role)
-    note(f"{role} may now {purpose.value} on: {', '.join(one.label for one in chosen)}")
+    verb = "work on" if purpose is Purposes.WORKER else "search"
+    note(f"{role} may now {verb}: {', '.join(one.label for one in chosen)}")
 
 
 def _require_role(connection: psycopg.Connection, role: str) -> None:

@@ -125,6 +125,23 @@ def test_missing_or_old_pgvector_is_told(
             admin.execute("DROP ROLE embedsql_test_plain")
 
 
+def test_a_role_that_may_not_is_told_whose_the_commands_are(
+    article: Embedsql, connection: psycopg.Connection
+) -> None:
+    article.run(*ADD)
+    connection.execute("CREATE ROLE embedsql_test_reader LOGIN")
+    try:
+        granted = article.run("grant", "search", "embedsql_test_reader")
+        url = psycopg.conninfo.make_conninfo(article.url, user="embedsql_test_reader")
+        said = refused(article, "status", "--database-url", url)
+    finally:
+        connection.execute("DROP OWNED BY embedsql_test_reader; DROP ROLE embedsql_test_reader")
+
+    assert granted.stderr == "embedsql_test_reader may now search: article_search\n"
+    assert "permission denied" in said
+    assert "run this as the indexes' owner; embedsql grant gives" in said
+
+
 def test_malformed_files_are_named_with_their_line(article: Embedsql, tmp_path: Path) -> None:
     article.run(*ADD)
     queries, qrels = tmp_path / "q.jsonl", tmp_path / "r.tsv"
