@@ -80,7 +80,7 @@ DECLARE
     give_up timestamptz := clock_timestamp() + least(greatest(wait_ms, 0), 60000) * interval '1 millisecond';
     text_utf8 bytea := convert_to(query, 'UTF8');
 BEGIN
-    IF pg_is_in_recovery() THEN -- where the mail-box, being unlogged, cannot be read
+    IF pg_is_in_recovery() THEN -- where the mailbox, being unlogged, cannot be read
         SELECT a.vector, a.terms, a.space INTO vector, terms, space FROM embedsql.known_query(index_name, query) AS a;
         RETURN;
     END IF;

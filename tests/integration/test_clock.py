@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from embedsql.errors import ConfigurationError
-from embedsql.reembed.hands import Hands
+from embedsql.reembed.stand_in import StandIn
 from embedsql.status import index_status, workers
 from embedsql.worker import WorkerOptions
 from tests.factories import (
@@ -46,9 +46,9 @@ def test_a_clock_that_is_set_back_keeps_nothing_waiting(
     connection.execute(SET_BACK)
 
     assert index_status(connection)[0].oldest_pending_seconds == 0
-    with Hands(database, WorkerOptions()) as hands:
-        hands.ensure(connection)
-        assert hands.own  # for the dead worker, last seen tomorrow, nobody waits
+    with StandIn(database, WorkerOptions()) as stand_in:
+        stand_in.ensure(connection)
+        assert stand_in.works  # for the dead worker, last seen tomorrow, nobody waits
         until(lambda: verify_all(database).ok)
     assert workers(connection) == []
 
