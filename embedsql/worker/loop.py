@@ -88,7 +88,8 @@ class Worker:
         Raises:
             ConnectionFailedError: At the start; later the worker reconnects, a draining one for a
                 minute.
-            SchemaVersionError: The database has no schema that this release works with.
+            SchemaVersionError: The database has no schema that this release works with, or not any
+                more.
         """
         woken = self._waker.wake
         opened = partial(open_connection, self._conninfo)
@@ -128,7 +129,7 @@ class Worker:
                     if self._finished(connection):
                         break
                     self._wait(connection)
-                except LOST as error:
+                except (*LOST, psycopg.errors.UndefinedTable) as error:  # or all tables of ours
                     log.warning("the database went away: %s", said(error))
                     connection.close()
                     connection = self._reconnect(outage, error)

@@ -13,6 +13,8 @@ import pytest
 from psycopg import sql
 
 from embedsql.database import connect
+from embedsql.errors import SchemaVersionError
+from embedsql.installation import uninstall
 from embedsql.registry import RegisteredIndex
 from embedsql.worker import Worker, WorkerOptions
 from tests.everyday import cases
@@ -154,3 +156,15 @@ def test_a_database_in_which_backslashes_escape_is_worked_on(
 
     assert drain(database).saved == 1
     assert verify_all(database).ok
+
+
+def test_a_worker_ends_with_a_clear_error_where_the_schema_is_removed_under_it(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex
+) -> None:
+    worker = Worker(database, WorkerOptions(poll_interval=0.1))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(worker.run)
+        until(lambda: stored_chunks(connection, index) != [])
+        uninstall(connection)
+        with pytest.raises(SchemaVersionError, match="not installed in this database"):
+            running.result()
