@@ -6,9 +6,11 @@ import re
 
 import psycopg
 import pytest
+from psycopg import sql
 from typer.testing import CliRunner
 
 from embedsql.cli import app
+from embedsql.doctor import diagnose
 from embedsql.drift import find_drift
 from embedsql.registry import RegisteredIndex, find_index
 from tests.everyday import cases
@@ -41,15 +43,15 @@ BREAKAGES = {
     "DROP TABLE article CASCADE": ("SELECT 1", ["is gone: embedsql drop article_search"]),
     "ALTER TABLE article RENAME title TO headline": (
         "UPDATE article SET headline = 'x'",
-        ['RENAME COLUMN … TO "title";', '"headline"'],
+        ['the column "title"', 'RENAME COLUMN "headline" TO "title";'],
     ),
     "ALTER TABLE article DROP COLUMN title CASCADE": (
         "INSERT INTO article (body) VALUES ('x')",
-        ['the column "title" of "public"."article" is gone', '"embedsql_article_search_update"'],
+        ['"title" of "public"."article" is gone', '"body"', '"embedsql_article_search_update"'],
     ),
     "ALTER TABLE article RENAME id TO key": (
         "UPDATE article SET tenant_id = 2",
-        ['the column "id" of "public"."article" is gone', '"key"'],
+        ['the column "id"', 'RENAME COLUMN "key" TO "id";', "changes of rows fail"],
     ),
     REKEY: ("SELECT 1", ['was ("id" bigint) and is ("code" uuid)', "embedsql add"]),
     RETYPE: ("SELECT 1", ['was ("id" bigint) and is ("id" text)', "embedsql add"]),
@@ -140,10 +142,55 @@ def test_the_statement_that_is_said_mends_the_source_and_nothing_was_lost(
 
     (said,) = find_drift(connection, index)
     (statement,) = re.findall(r"ALTER TABLE [^;]+;", said)
-    connection.execute(statement.replace("COLUMN …", 'COLUMN "headline"').encode())
+    connection.execute(statement.encode())
 
     assert find_drift(connection, index) == []
     assert drain(database).problems == {}
     assert find_index(connection, "article_search").problem is None
     assert stored_chunks(connection, index) == expected
+    assert verify_all(database).ok
+
+
+RENAMES = {
+    "the key": ({"id": "key"}, "note"),
+    "a key of two columns, and the text": ({"region": "id", "id": "part", "body": "said"}, "event"),
+}
+
+
+@pytest.mark.parametrize(("renamed", "table"), RENAMES.values(), ids=list(RENAMES))
+def test_a_renamed_key_stops_the_application_with_what_to_run(
+    connection: psycopg.Connection,
+    database: str,
+    index: RegisteredIndex,
+    renamed: dict[str, str],
+    table: str,
+) -> None:
+    connection.execute(
+        "CREATE TABLE event (region int, id int, body text, PRIMARY KEY (region, id))"
+    )
+    connection.execute("INSERT INTO event VALUES (1, 2, 'snow'); INSERT INTO note VALUES (1, 'n')")
+    event = add_index(connection, "event", text=("body",))
+    drain(database)
+    for old, new in renamed.items():
+        passing = sql.SQL("ALTER TABLE {} RENAME COLUMN {} TO {}").format(
+            *map(sql.Identifier, (table, old, f"new {new}"))
+        )
+        connection.execute(passing)
+
+    key = [f'"new {new}"' for old, new in renamed.items() if old != "body"]
+    text = "body" if table == "note" else '"new said"'
+    for refused in (
+        f"INSERT INTO {table} ({', '.join(key)}) VALUES ({', '.join('7' for _ in key)})",
+        f"UPDATE {table} SET {text} = 'x'",
+        f"DELETE FROM {table}",
+    ):
+        with pytest.raises(psycopg.errors.UndefinedColumn, match="embedsql doctor says"):
+            connection.execute(refused.encode())
+
+    for finding in diagnose(connection, f"{table}_search"):
+        connection.execute(finding.mend.encode())
+    assert find_drift(connection, find_index(connection, f"{table}_search")) == []
+    connection.execute("UPDATE event SET body = 'sun'; UPDATE note SET body = 'm'")
+    drain(database)
+    assert stored_chunks(connection, event) == [(1, 2, "sun")]
     assert verify_all(database).ok

@@ -6,6 +6,9 @@ import psycopg
 import pytest
 
 from embedsql.database import connect
+from embedsql.declare import drop_index
+from embedsql.doctor import diagnose
+from embedsql.drift import find_drift
 from embedsql.registry import RegisteredIndex, find_index
 from embedsql.verify import verify_index
 from tests.factories import (
@@ -92,3 +95,64 @@ def test_a_truncate_that_no_trigger_saw_leaves_only_orphans_that_verify_removes(
     assert (found.orphans, found.repaired) == (5, 5)
     assert drain(database).removed == 5
     assert stored_chunks(connection, index) == []
+
+
+@pytest.fixture
+def heir(connection: psycopg.Connection, database: str, index: RegisteredIndex) -> str:
+    """A table that inherits from the articles, and one that inherits from it, with a row each."""
+    connection.execute("CREATE TABLE draft () INHERITS (article)")
+    connection.execute('CREATE TABLE "Odd; draft" () INHERITS (draft)')
+    connection.execute("INSERT INTO draft (id, title) VALUES (11, 'one')")
+    connection.execute("INSERT INTO \"Odd; draft\" (id, title) VALUES (12, 'two')")
+    return database
+
+
+def test_tables_that_inherit_are_named_until_they_have_triggers_of_their_own(
+    connection: psycopg.Connection, index: RegisteredIndex, heir: str
+) -> None:
+    first, second = diagnose(connection)
+    assert (first.severity, first.index) == ("error", "article_search")
+    assert 'rows of "public"."Odd; draft" show through "public"."article"' in first.finding
+    assert 'rows of "public"."draft" show through' in second.finding
+
+    for finding in (first, second):
+        statements, _, command = finding.mend.rpartition("\n")
+        assert command == "embedsql verify --repair"
+        connection.execute(statements.encode())
+
+    assert diagnose(connection) == []
+    verify_index(connection, index, repair=True)
+    drain(heir)
+    assert verify_all(heir).ok
+
+
+HEIR_CHANGES = {
+    "INSERT INTO draft (id, title) VALUES (13, 'x')": [13],
+    "UPDATE article SET title = 'x'": [1, 2, 3, 4, 5, 11, 12],
+    "UPDATE draft SET id = 14 WHERE id = 11": [11, 14],
+    "DELETE FROM article WHERE id > 4": [5, 11, 12],
+    "DELETE FROM draft": [11, 12],
+    'DELETE FROM ONLY "Odd; draft"': [12],
+    "TRUNCATE draft": [],
+}
+
+
+def test_a_table_that_inherits_logs_what_changes_once_it_has_triggers(
+    connection: psycopg.Connection, index: RegisteredIndex, heir: str
+) -> None:
+    for finding in diagnose(connection):
+        connection.execute(finding.mend.rpartition("\n")[0].encode())
+    found = {}
+    for change in HEIR_CHANGES:
+        with connection.transaction(force_rollback=True):
+            connection.execute(change.encode())
+            found[change] = sorted(take_log(connection, index))
+            assert len(stored_chunks(connection, index)) == 5
+
+    assert found == HEIR_CHANGES
+    connection.execute("ALTER TABLE article RENAME TO story")
+    (drift,) = find_drift(connection, index)
+    assert 'is "public"."story" now' in drift
+    connection.execute("ALTER TABLE story RENAME TO article")
+    drop_index(connection, "article_search")
+    connection.execute("DELETE FROM draft")

@@ -261,3 +261,36 @@ def test_the_kits_schema_is_upgraded_between_versions(
     monkeypatch.setattr(schema, "LATEST", 2)
     made.downgrade()
     assert made.schema() == before
+
+
+RENAME = "op.alter_column('article', 'id', new_column_name='number')"
+DROP = f"op.drop_semantic_index({DECLARED}, keep_privileges=True)"
+CREATE = "op.create_semantic_index({}, keep_privileges=True)".format(
+    DECLARED.replace("'id'", "'number'")
+)
+
+
+@pytest.mark.parametrize(
+    "revisions",
+    [
+        [f"{DROP}; {RENAME}; {CREATE}"],
+        [RENAME, f"{DROP}; {CREATE}"],
+    ],
+    ids=["at once", "the index afterwards"],
+)
+def test_a_column_of_the_key_is_renamed_between_a_drop_and_a_creation(
+    made: Application, revisions: list[str]
+) -> None:
+    with connect(made.database) as connection:
+        connection.execute("INSERT INTO article VALUES (1, 'a', 'b')")
+    drain(made.database)
+    for revision in revisions:
+        made.write(revision)
+    made.upgrade()
+
+    with connect(made.database) as connection:
+        connection.execute("INSERT INTO article VALUES (2, 'c', 'd')")
+    assert drain(made.database).saved == 2
+    with connect(made.database) as connection:
+        found = connection.execute("SELECT number FROM article_search ORDER BY 1")
+        assert found.fetchall() == [(1,), (2,)]
