@@ -1,7 +1,8 @@
 """What fills the slots of the ``.sql`` files where vectors stand: by storage and quantization.
 
 A chunk's vector is a column ``embedding`` of the chunk table, or ``codes``, ``scale`` and ``bits``
-there, or a column of the source. Whatever it is, searches read it as ``embedding`` of a view.
+there, or a column of the source, where anybody may write: a hash of it stands with the chunk then.
+Whatever it is, searches read it as ``embedding`` of a view.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class VectorSlots:
     def definitions(self) -> sql.Composable:
         """``, embedding vector(384)``: the chunk table's columns; null where only words are had."""
         if self.in_source:
-            return sql.SQL("")
+            return sql.SQL(", vector_hash bytea")
         if self._form.has_codes:
             return sqlfile.raw(f', codes "char"[], scale real, bits bit({self._seen})')
         return sqlfile.raw(f", embedding {self._spec.vector_type}")
@@ -80,6 +81,26 @@ class VectorSlots:
         return sql.SQL("{}.{} IS NOT NULL").format(table, self.present_column)
 
     @property
+    def is_own(self) -> sql.Composable:
+        """Whether a vector there is what a worker wrote; in our own tables nobody else writes."""
+        if not self.in_source:
+            return sql.SQL("true")
+        stands = sql.SQL("s.{}").format(self.column)
+        return sql.SQL("c.vector_hash IS NOT DISTINCT FROM {}").format(self._hash_of(stands))
+
+    @property
+    def may_differ(self) -> sql.SQL:
+        """Whether a chunk that stands there already may come with another vector."""
+        return sqlfile.raw("true" if self.in_source else "false")
+
+    @property
+    def differs(self) -> sql.Composable:
+        """`` OR c.vector_hash IS DISTINCT FROM EXCLUDED.vector_hash``, where that may be."""
+        if not self.in_source:
+            return sql.SQL("")
+        return sql.SQL(" OR c.vector_hash IS DISTINCT FROM EXCLUDED.vector_hash")
+
+    @property
     def present_column(self) -> sql.Identifier:
         """Null where there is no vector, in the table that carries the approximate index."""
         return self.column if self.in_source else sqlfile.identifier(self._saved[0])
@@ -105,7 +126,7 @@ class VectorSlots:
     def saved_values(self) -> sql.Composable:
         """What is written there, of ``k.embedding``."""
         if self.in_source:
-            return sql.SQL("")
+            return sql.SQL(", {}").format(self._hash_of(sql.SQL("k.embedding")))
         if self._form.has_codes:
             seen = sqlfile.literal(self._seen)
             bits = sql.SQL("binary_quantize(subvector(k.embedding, 1, {}))::bit({})")
@@ -139,8 +160,6 @@ class VectorSlots:
     @property
     def given(self) -> sql.Composable:
         """Whether a chunk comes with its vector."""
-        if self.in_source:
-            return sql.SQL("false")
         return sql.SQL("EXCLUDED.{} IS NOT NULL").format(sqlfile.identifier(self._saved[0]))
 
     @property
@@ -162,10 +181,14 @@ class VectorSlots:
             return sqlfile.raw(expression)
         return sql.SQL(expression.replace("embedding", "{0}")).format(self.column)
 
+    def _hash_of(self, vector: sql.Composable) -> sql.Composable:
+        sent = sqlfile.raw(f"{self._form.stored_as}_send")
+        return sql.SQL("sha256({}({}))").format(sent, vector)
+
     @property
     def _saved(self) -> tuple[str, ...]:
         if self.in_source:
-            return ()
+            return ("vector_hash",)
         return ("codes", "scale", "bits") if self._form.has_codes else ("embedding",)
 
     @property

@@ -8,7 +8,7 @@ WITH given AS MATERIALIZED (
     -- Without the chunks that are stored already: to compute the lexemes of one takes ten times as long
     -- as this comparison. A subquery for each, since an anti-join might read every chunk of the table.
     SELECT k.*, {lexemes} AS lexemes FROM given AS k
-    WHERE {words_may_differ} OR (
+    WHERE {words_may_differ} OR {vector_may_differ} OR (
         SELECT (c.content_hash, c.start_offset, c.chunk) = (k.content_hash, k.start_offset, k.chunk)
         FROM {chunk} AS c WHERE {chunk_of_key} AND c.chunk_seq = k.chunk_seq) IS NOT TRUE
 )
@@ -20,4 +20,4 @@ ON CONFLICT ({key_columns}, chunk_seq) DO UPDATE
     SET start_offset = EXCLUDED.start_offset, content_hash = EXCLUDED.content_hash,
         chunk = EXCLUDED.chunk, lexemes = EXCLUDED.lexemes, terms = EXCLUDED.terms{vector_updated}
     WHERE (c.content_hash, c.start_offset, c.chunk, c.lexemes)
-        IS DISTINCT FROM (EXCLUDED.content_hash, EXCLUDED.start_offset, EXCLUDED.chunk, EXCLUDED.lexemes)
+        IS DISTINCT FROM (EXCLUDED.content_hash, EXCLUDED.start_offset, EXCLUDED.chunk, EXCLUDED.lexemes){vector_differs}

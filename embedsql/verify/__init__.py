@@ -25,7 +25,8 @@ class Verdict:
 
     Attributes:
         missing: Rows with text and without vectors.
-        stale: Rows whose vectors were made of another text, or not of all of it.
+        stale: Rows whose vectors were made of another text, or not of all of it, or which somebody
+            else wrote into the source.
         orphans: Vectors whose row is gone.
         pending: Keys that wait in the change log or for their next attempt.
         dead: Dead letters.
@@ -70,6 +71,7 @@ def verify_index(
         key_columns=slots.key_columns,
         chunk_key=slots.own_key_of("c"),
         has_vector=vector.present,
+        vector_is_own=vector.is_own,
         chunk_and_vector=vector.outer_from,
         row=slots.row,
     )

@@ -2,12 +2,13 @@
 WITH expected AS (
     SELECT {source_key_as_own}, {input_hash} AS input_hash, {blank} AS blank FROM {source} AS s
 ), stored AS (
-    SELECT {chunk_key}, count(*) FILTER (WHERE {has_vector}) AS chunks FROM {chunk_and_vector}
+    SELECT {chunk_key}, count(*) FILTER (WHERE {has_vector}) AS chunks, bool_and({vector_is_own}) AS own
+    FROM {chunk_and_vector}
     GROUP BY {chunk_key}
 ), compared AS (
     SELECT {key_columns}, e.input_hash IS NOT NULL AS in_source, coalesce(e.blank, true) AS blank,
            coalesce(s.chunks, 0) AS chunks, r.version IS NOT NULL AS in_rows,
-           r.input_hash IS NOT DISTINCT FROM e.input_hash AND r.chunks = s.chunks AS agrees
+           r.input_hash IS NOT DISTINCT FROM e.input_hash AND r.chunks = s.chunks AND s.own AS agrees
     FROM expected AS e
     FULL JOIN stored AS s USING ({key_columns})
     FULL JOIN {row} AS r USING ({key_columns})

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import psycopg
 import pytest
 
@@ -11,7 +15,16 @@ from embedsql.changelog import MOST_CRASHES, ChangeLog
 from embedsql.database import connect
 from embedsql.embedders.hashing import HashEmbedder
 from embedsql.registry import RegisteredIndex
-from tests.factories import HandWorker, add_index, create_article_table, drain, verify_all
+from embedsql.verify import verify_index
+from tests.factories import (
+    HandWorker,
+    RecordingEmbedder,
+    add_index,
+    create_article_table,
+    drain,
+    take_log,
+    verify_all,
+)
 
 REFUSE = """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF NEW.id = 1 THEN RAISE EXCEPTION 'this row is not to be touched'; END IF;
@@ -114,3 +127,56 @@ def test_an_application_does_not_wait_for_a_worker_that_waits(
     drain(database)
 
     assert verify_all(database).ok
+
+
+@pytest.mark.parametrize("options", [{}, {"quantization": "halfvec"}], ids=["vector", "halfvec"])
+def test_a_vector_that_the_application_wrote_is_found_and_mended(
+    connection: psycopg.Connection, database: str, options: dict[str, Any]
+) -> None:
+    create_article_table(connection)
+    connection.execute("INSERT INTO article (id, body) VALUES (1, 'one'), (2, 'two'), (3, NULL)")
+    made = add_index(connection, text=("body",), storage="column", chunking=None, **options)
+    drain(database)
+    embedded = "SELECT id, embedding::text FROM article WHERE id < 3 ORDER BY id"
+    vectors = connection.execute(embedded).fetchall()
+    reverse = (
+        "UPDATE article SET embedding = (SELECT array_agg(-x) FROM unnest(embedding::real[]) x)"
+    )
+
+    for change, expected in (
+        ("UPDATE article SET embedding = NULL WHERE id = 1", (1, 0)),
+        ("UPDATE article SET embedding = (SELECT embedding FROM article WHERE id = 2)", (0, 1)),
+        (f"{reverse} WHERE id < 3", (0, 2)),
+    ):
+        connection.execute(change.encode())
+        assert take_log(connection, made) == []
+        found = verify_index(connection, made, repair=True)
+        assert (found.missing, found.stale, found.repaired) == (*expected, sum(expected))
+        drain(database)
+        assert verify_all(database).ok
+        assert connection.execute(embedded).fetchall() == vectors
+
+
+class Unsteady(RecordingEmbedder):
+    """Gives a text another vector each time, as a model does whose batch is another."""
+
+    def embed_documents(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        return super().embed_documents(texts) * np.float32(self.runs)
+
+
+def test_a_vector_that_a_worker_wrote_over_its_own_is_its_own(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex
+) -> None:
+    worker = HandWorker(database, index, embedder=Unsteady())
+    before = "SELECT embedding::text FROM article ORDER BY id"
+    found = []
+    for _ in range(2):
+        connection.execute(
+            "UPDATE article SET body = body || ' '; UPDATE article SET body = trim(body)"
+        )
+        worker.work()
+        found.append(connection.execute(before).fetchall())
+        assert verify_all(database).ok
+    worker.close()
+
+    assert found[0] != found[1]
