@@ -12,6 +12,7 @@ from embedsql.changelog.batch import BY_KEY, claimers_lock
 from embedsql.inputs import Inputs
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
+from embedsql.vector_slots import VectorSlots
 
 MOST_CRASHES = 3  # of a worker that held one key alone, before that key is buried
 
@@ -81,4 +82,5 @@ def _filled(name: str, slots: Slots) -> sql.Composed:
         source_of_key=slots.key_match("s", "k"),
         row_of_key=slots.same_key("r", "k"),
         chunk_of_key=slots.same_key("c", "k"),
+        vector_is_own=VectorSlots(slots).is_own,
     )

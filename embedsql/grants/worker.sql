@@ -29,7 +29,7 @@ GRANT SELECT, DELETE ON embedsql.bulk_insert TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON embedsql.worker TO {role};
 
 -- All columns: ON CONFLICT DO UPDATE reads those of EXCLUDED, which takes SELECT on each.
-GRANT SELECT, INSERT, UPDATE (version, attempts, next_attempt_at, dead, error_class, error, since), DELETE ON embedsql.failure TO {role};
+GRANT SELECT, INSERT, UPDATE (version, attempts, next_attempt_at, dead, error_class, error, since, input_hash), DELETE ON embedsql.failure TO {role};
 
 -- The whole table: LOCK TABLE ... IN ACCESS SHARE MODE takes no privilege on columns.
 GRANT SELECT ON {source} TO {role};

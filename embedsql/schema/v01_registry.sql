@@ -77,6 +77,7 @@ CREATE TABLE embedsql.failure (
     error_class text NOT NULL,
     error text NOT NULL,
     since timestamptz NOT NULL DEFAULT now(),
+    input_hash bytea,                        -- of a text that the model refused, and whose words are stored
     PRIMARY KEY (index_id, key),
     CONSTRAINT failure_error_bounded CHECK (char_length(error) <= 1000),
     CONSTRAINT failure_dead_does_not_wait CHECK (NOT dead OR next_attempt_at IS NULL)

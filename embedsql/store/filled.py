@@ -45,6 +45,7 @@ def filled(name: str, slots: Slots) -> sql.Composed:
         vector_updated=vector.updated,
         vector_kept=vector.kept,
         vector_given=vector.given,
+        vector_is_own=vector.is_own,
         vector_may_differ=vector.may_differ,
         vector_differs=vector.differs,
         stands=sqlfile.raw(STANDS),

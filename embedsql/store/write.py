@@ -86,12 +86,12 @@ class Vectors:
             rows, locked_away = self._lock_rows(connection, batch, rows)
             failed, held = self._lock_rows(connection, batch, failed)
             outcome = self._save(connection, batch, rows, vectors)
-            self._refuse(connection, batch, failed, vectors)
+            refused = self._refuse(connection, batch, failed, vectors)
             settled = set(outcome)
             late = {one.place for one in held} | settled
             lost = [one for one in failures if one.place not in late]
             lost += [one for one in (*locked_away, *held) if one.place not in settled]
-            self._park_failures(connection, batch, lost)
+            self._park_failures(connection, batch, lost, refused)
             self._log_unsettled(connection, batch, settled | {one.place for one in lost})
         kinds = list(outcome.values())
         gone = kinds.count("gone")
@@ -146,9 +146,10 @@ class Vectors:
         batch: Batch,
         failed: Sequence[Row],
         vectors: Mapping[bytes, Encoded],
-    ) -> None:
+    ) -> Mapping[int, bytes | None]:
+        """The hashes of the texts whose words were stored, by place."""
         if not failed:
-            return
+            return {}
         values = {
             **keys_at(batch, [row.place for row in failed]),
             "seen": Array([row.seen for row in failed], "xid"),
@@ -157,6 +158,7 @@ class Vectors:
         found = connection.execute(self._forget_rows, values).fetchall()
         current = [failed[place - 1] for (place,) in found]
         self._chunks.refuse(connection, batch, current, vectors)
+        return {row.place: row.input_hash for row in current}
 
     def _acknowledge_keys(
         self, connection: psycopg.Connection, batch: Batch, places: Sequence[int]
@@ -184,7 +186,11 @@ class Vectors:
             connection.execute(self._log_keys, keys_at(batch, left))
 
     def _park_failures(
-        self, connection: psycopg.Connection, batch: Batch, failures: Sequence[Failure]
+        self,
+        connection: psycopg.Connection,
+        batch: Batch,
+        failures: Sequence[Failure],
+        refused: Mapping[int, bytes | None],
     ) -> None:
         if not failures:
             return
@@ -196,6 +202,7 @@ class Vectors:
             "counted": [failure.counts for failure in failures],
             "classes": [failure.error_class for failure in failures],
             "errors": [storable(connection, failure.error) for failure in failures],
+            "input_hashes": Array([refused.get(place) for place in places], "bytea"),
             "seqs": list(batch.seqs),
             "index_id": self._index.index_id,
             "max_attempts": self._max_attempts,

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from embedsql import SemanticIndex
+from embedsql.changelog import ChangeLog
 from embedsql.choices import Chunking
 from embedsql.errors import TextRejectedError
 from embedsql.registry import RegisteredIndex
@@ -294,3 +295,31 @@ def test_rows_that_swap_their_keys_do_not_swap_their_vectors(
     made.close()
 
     assert search(sqlalchemy_engine, "the cat", "dense", **form)[2].dense_rank == 1
+
+
+@pytest.mark.parametrize("form", ["full", "column"], indirect=True)
+def test_a_refused_row_that_takes_its_workers_down_is_found_by_the_words_it_has(
+    connection: psycopg.Connection,
+    sqlalchemy_engine: Engine,
+    worker: HandWorker,
+    index: RegisteredIndex,
+    form: dict[str, Any],
+) -> None:
+    def found(words: str) -> list[int]:
+        return list(search(sqlalchemy_engine, words, "lexical", **form))
+
+    connection.execute("UPDATE article SET body = 'a poison frog' WHERE id = 1")
+    worker.work()
+    log = ChangeLog(index, "a", lease=-1.0)
+    for _ in range(2):
+        requeue_rows(connection, index, "id = 1")
+        while log.claim(connection, 1):
+            pass
+        dead = connection.execute("SELECT key, error_class FROM embedsql.dead_letter")
+        assert dead.fetchall() == [(1, "WorkerCrash")]
+        assert (found("frog"), found("cat")) == ([1], [])
+
+    connection.execute("UPDATE article SET body = 'a poison toad' WHERE id = 1")
+    while log.claim(connection, 1):
+        pass
+    assert (found("frog"), found("toad")) == ([], [])

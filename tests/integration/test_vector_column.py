@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from embedsql.changelog import MOST_CRASHES, ChangeLog
 from embedsql.database import connect
 from embedsql.embedders.hashing import HashEmbedder
+from embedsql.errors import TextRejectedError
 from embedsql.registry import RegisteredIndex
 from embedsql.verify import verify_index
 from tests.factories import (
@@ -180,3 +181,34 @@ def test_a_vector_that_a_worker_wrote_over_its_own_is_its_own(
     worker.close()
 
     assert found[0] != found[1]
+
+
+def bury(connection: psycopg.Connection, index: RegisteredIndex, database: str) -> None:
+    log = ChangeLog(index, "a", lease=-1.0)
+    while log.claim(connection, 1):
+        pass
+
+
+def refuse(connection: psycopg.Connection, index: RegisteredIndex, database: str) -> None:
+    worker = HandWorker(
+        database, index, embedder=RecordingEmbedder("one", TextRejectedError("the model refuses"))
+    )
+    worker.work()
+    worker.close()
+
+
+@pytest.mark.parametrize("failing", [bury, refuse])
+def test_a_row_that_moved_to_the_key_of_one_that_said_the_same_loses_the_vector_it_had(
+    connection: psycopg.Connection,
+    database: str,
+    index: RegisteredIndex,
+    failing: Callable[[psycopg.Connection, RegisteredIndex, str], None],
+) -> None:
+    for statement in REPLACED["another row with its key and text"]:
+        connection.execute(statement.encode())
+
+    failing(connection, index, database)
+
+    assert connection.execute("SELECT key FROM embedsql.dead_letter").fetchall() == [(1,)]
+    assert connection.execute("SELECT id, embedding FROM article").fetchall() == [(1, None)]
+    assert connection.execute("SELECT id, chunk FROM article_search").fetchall() == [(1, "one")]
