@@ -42,6 +42,8 @@ def requeue_rows(connection: psycopg.Connection, index: RegisteredIndex, where: 
             "requeue.sql",
             log=slots.log,
             row=slots.row,
+            batch=slots.batch,
+            batch_arrays=slots.arrays_of("b"),
             key_columns=slots.key_columns,
             chosen=chosen,
             row_of_key=slots.same_key("r", "k"),

@@ -123,6 +123,33 @@ def test_what_was_embedded_before_rows_were_requeued_comes_too_late(
     assert verify_all(database).ok
 
 
+@pytest.mark.parametrize(
+    "key", ["id bigint PRIMARY KEY", "id int, part int DEFAULT 7, PRIMARY KEY (id, part)"]
+)
+@pytest.mark.parametrize("logged", [True, False], ids=["logged", "found by a backfill"])
+def test_rows_whose_first_batch_is_in_hand_are_requeued_too(
+    connection: psycopg.Connection, database: str, key: str, logged: bool
+) -> None:
+    connection.execute(f"CREATE TABLE note (body text, {key})".encode())
+    if logged:
+        index = add_index(connection, "note", text=("body",))
+    connection.execute("INSERT INTO note (id, body) VALUES (1, 'a'), (2, 'b'), (3, 'c')")
+    if not logged:
+        index = add_index(connection, "note", text=("body",))
+    worker = HandWorker(database, index)
+    unwritten = worker.embed()
+    connection.execute("DELETE FROM note WHERE id = 3")
+
+    assert requeue_rows(connection, index, "id > 1") == 1
+    worker.embedder.texts.clear()
+    worker.write(unwritten)
+    worker.work()
+    worker.close()
+
+    assert worker.embedder.texts == ["b"]
+    assert verify_all(database).ok
+
+
 def test_a_text_that_shrinks_loses_its_surplus_chunks_and_reuses_the_others(
     connection: psycopg.Connection, database: str, start: Start
 ) -> None:
