@@ -102,7 +102,7 @@ $$;
 -- lanes is what can be searched: null for an empty query; one, with a notice, where a hybrid search lacks what the other needs.
 -- terms are a sparse encoder's, where the index has one: its lexical lane needs them as the dense lane needs the vector.
 CREATE FUNCTION embedsql.prepare_search(
-    index_name text, query text, k int, mode text, wait_ms int, INOUT vector text, OUT terms text, OUT lanes text, OUT space text
+    index_name text, query text, k int, mode text, wait_ms int, INOUT vector text, INOUT terms text, OUT lanes text, OUT space text
 )
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -110,6 +110,7 @@ DECLARE
     learned boolean;
     dimensions int;
     given text := vector;
+    given_terms text := terms;
     problem text;
     blank boolean := query IS NULL OR query !~ '\S';
 BEGIN
@@ -145,9 +146,10 @@ BEGIN
         lanes := NULL;
         RETURN;
     END IF;
-    IF mode <> 'lexical' AND vector IS NULL OR learned AND lanes <> 'dense' THEN
+    IF mode <> 'lexical' AND vector IS NULL OR learned AND lanes <> 'dense' AND terms IS NULL THEN
         SELECT a.vector, a.terms, a.space, a.problem INTO vector, terms, space, problem
         FROM embedsql.ask_worker(index_name, query, wait_ms) AS a;
+        terms := coalesce(given_terms, terms);
         IF given IS NOT NULL THEN
             vector := given;
             space := NULL; -- it may be another's; the terms were made for this very index
@@ -164,7 +166,7 @@ BEGIN
     ELSIF learned AND lanes <> 'dense' AND terms IS NULL THEN
         IF mode = 'lexical' THEN
             RAISE EXCEPTION 'a lexical search needs the query''s terms: %', problem
-                USING ERRCODE = 'ES006', HINT = 'Run a worker, or search with a vector and mode => ''dense''.';
+                USING ERRCODE = 'ES006', HINT = 'Give them as terms => ..., run a worker, or search with a vector and mode => ''dense''.';
         END IF;
         RAISE NOTICE 'searched by meaning only: %', problem;
         lanes := 'dense';
@@ -172,4 +174,4 @@ BEGIN
 END $$;
 
 REVOKE ALL ON ROUTINE embedsql.known_query(text, text), embedsql.ask_worker(text, text, int), embedsql.loopback(int),
-    embedsql.prepare_search(text, text, int, text, int, text) FROM PUBLIC;
+    embedsql.prepare_search(text, text, int, text, int, text, text) FROM PUBLIC;

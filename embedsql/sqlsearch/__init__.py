@@ -26,7 +26,7 @@ from embedsql.sqlsearch.template import SearchTemplate, search_template
 __all__ = ["drop_function_statements", "function_statements"]
 
 COMMENT = "rows found by meaning and words, best first; made by embedsql"
-ARGUMENTS = ("query", "k", "mode", "vector", "wait_ms")
+ARGUMENTS = ("query", "k", "mode", "vector", "wait_ms", "terms")
 # SQL types of a hit's values in the function's result; all others are text
 _TYPES = {float: "double precision", int: "int", bool: "boolean"}
 
@@ -91,7 +91,7 @@ def _search(spec: IndexSpec, tuning: SearchTuning) -> list[sql.Composed]:
     modes: list[Mode] = ["hybrid", "dense", "lexical"] if spec.lexical else ["dense"]
     function = sqlfile.identifier(spec.schema, spec.name)
     named = {name: sqlfile.identifier(_beside_key(spec, name)) for name in ARGUMENTS}
-    signature = sql.SQL("{}(text, int, text, vector, int)").format(function)
+    signature = sql.SQL("{}(text, int, text, vector, int, sparsevec)").format(function)
     return _script(
         "function.sql",
         function=function,

@@ -17,15 +17,22 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from embedsql import DeclarationError, SearchTuning, SemanticIndex, UnknownModelError
+from embedsql import (
+    DeclarationError,
+    SearchTuning,
+    SemanticIndex,
+    UnknownModelError,
+    search_across,
+)
 from embedsql.database import connect, engine
 from embedsql.embedders import EmbedderOptions, load_embedder
 from embedsql.embedders.sparse import SparseTerms
 from embedsql.errors import QueryError
 from embedsql.mailbox import embed_query, embed_terms, embed_terms_async
-from embedsql.search import Hit, Query, search_statement
+from embedsql.search import Hit, Mode, Query, search_statement
 from tests.acceptance.conftest import Embedsql
 from tests.answering import answering_worker
+from tests.everyday import cases
 from tests.factories import add_index, create_article_table, drain, verify_all
 from tests.sparse_encoders import SPLADE, make_sparse_encoder, needs_splade
 
@@ -203,6 +210,21 @@ def test_sql_and_web_processes_get_the_terms_from_a_worker(
         assert "searched by meaning only" in notices[-1]
         told = connection.execute(statement.replace("*", "bool_or(complete)"), [str(vector)])
         assert told.fetchone() == (False,)
+
+
+@pytest.mark.parametrize("mode", cases(["lexical", "hybrid", "dense", None], "lexical", None))
+def test_several_indexes_are_searched_with_the_terms_that_are_encoded_here(
+    filled: SemanticIndex, alchemy: Engine, mode: Mode | None
+) -> None:
+    question = f"willow grove flint {mode}"  # which no worker has answered
+    with Session(alchemy) as session:
+        across = session.execute(search_across([filled], question, mode=mode)).all()
+    here = found(alchemy, filled, question, mode=mode or "hybrid")
+    assert len(here) == 10
+    assert sorted((row.key, row.bm25) for row in across) == [
+        (id_, pytest.approx(bm25)) for id_, bm25 in sorted((id_, hit.bm25) for id_, hit in here)
+    ]
+    assert [row.score for row in across] == pytest.approx([hit.score for _, hit in here])
 
 
 def test_a_row_is_explained(filled: SemanticIndex, alchemy: Engine) -> None:
