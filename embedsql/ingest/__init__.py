@@ -5,6 +5,7 @@ No transaction is open while the model runs.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -102,6 +103,7 @@ class Ingest:
             if stopping():
                 break
             errors |= self._embed_bisecting(texts, prepared.vectors)
+        prepared.refused = {one: self._words_alone(missing[one]) for one in errors}
         prepared.made = len(prepared.vectors) - known
         failures = []
         for row in prepared.rows if errors else ():
@@ -126,7 +128,7 @@ class Ingest:
             self.change_log,
             prepared.batch,
             done,
-            prepared.vectors,
+            {**prepared.refused, **prepared.vectors},
             failures,
             failed,
         )
@@ -182,6 +184,12 @@ class Ingest:
         encoded = map(Encoded, found, terms)
         vectors.update(zip((content_hash for content_hash, _ in texts), encoded, strict=True))
         return {}
+
+    def _words_alone(self, text: str) -> Encoded:
+        """What is had of a refused text: the terms of a sparse encoder, where that reads it."""
+        with contextlib.suppress(Exception):
+            return Encoded(None, *self._terms([text]))
+        return Encoded(None)
 
     def _terms(self, texts: Sequence[str]) -> Sequence[str | None]:
         return [None] * len(texts) if self._sparse is None else self._sparse.of_documents(texts)

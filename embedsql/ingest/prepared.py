@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from weakref import WeakSet
 
 from embedsql.changelog import Batch
@@ -23,6 +23,7 @@ class PreparedBatch:
         anew: Digests of chunks for which the model is to run whatever was made before.
         reused: Chunks that need no run of the model, since an equal one's vector serves.
         made: Distinct chunks that the model embedded.
+        refused: What there is of those it refused, by digest.
     """
 
     batch: Batch
@@ -32,6 +33,7 @@ class PreparedBatch:
     anew: Set[bytes] = frozenset()
     reused: int = 0
     made: int = 0
+    refused: Mapping[bytes, Encoded] = field(default_factory=dict)
 
     def missing(self) -> dict[bytes, str]:
         """The distinct texts to embed, by digest."""

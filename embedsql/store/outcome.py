@@ -15,11 +15,11 @@ class Encoded(NamedTuple):
     """What models made of a text.
 
     Attributes:
-        vector: Shape (dimensions,).
+        vector: Shape (dimensions,); ``None``: the model refused it.
         terms: Of a sparse encoder, as pgvector reads them; ``None``: words are weighed by BM25.
     """
 
-    vector: npt.NDArray[Any]
+    vector: npt.NDArray[Any] | None
     terms: str | None = None
 
 

@@ -21,19 +21,29 @@ from embedsql import (
     DeclarationError,
     SearchTuning,
     SemanticIndex,
+    TextRejectedError,
     UnknownModelError,
+    registry,
     search_across,
 )
 from embedsql.database import connect, engine
 from embedsql.embedders import EmbedderOptions, load_embedder
-from embedsql.embedders.sparse import SparseTerms
+from embedsql.embedders.sparse import SparseTerms, WithTerms
 from embedsql.errors import QueryError
+from embedsql.ingest import Ingest
 from embedsql.mailbox import embed_query, embed_terms, embed_terms_async
 from embedsql.search import Hit, Mode, Query, search_statement
 from tests.acceptance.conftest import Embedsql
 from tests.answering import answering_worker
 from tests.everyday import cases
-from tests.factories import add_index, create_article_table, drain, verify_all
+from tests.factories import (
+    HandWorker,
+    RecordingEmbedder,
+    add_index,
+    create_article_table,
+    drain,
+    verify_all,
+)
 from tests.sparse_encoders import SPLADE, make_sparse_encoder, needs_splade
 
 WORDS = "amber birch cedar flint grove quartz river stone tide willow".split()
@@ -281,6 +291,30 @@ def test_rows_that_wait_are_found_when_they_are_encoded(
     for mode in ("lexical", "hybrid"):
         with pytest.raises(DBAPIError, match=r"weighed by a sparse encoder|in another space"):
             found(sqlalchemy_engine, declared(None), "amber", mode=mode)
+
+
+def test_a_text_that_the_other_model_refuses_is_found_by_its_terms(
+    connection: psycopg.Connection,
+    database: str,
+    model: str,
+    terms: SparseTerms,
+    sqlalchemy_engine: Engine,
+) -> None:
+    create_article_table(connection)
+    connection.execute("INSERT INTO article (id, body) VALUES (1, 'amber poison'), (2, 'cedar')")
+    made = add_index(connection, text=("body",), sparse_model=model)
+    worker = HandWorker(database, made)
+    dense = RecordingEmbedder("poison", TextRejectedError("the model refuses it"))
+    worker.ingest = Ingest(made, WithTerms(dense, terms), worker.log)
+    worker.work()
+    worker.close()
+
+    assert connection.execute("SELECT key FROM embedsql.dead_letter").fetchall() == [(1,)]
+    index = declared(model)
+    registry.adopt_space(connection, made.index_id, index.embedder.space.label)
+    ((id_, hit),) = found(sqlalchemy_engine, index, "amber")
+    assert (id_, hit.similarity, hit.lexical_rank) == (1, None, 1)
+    assert [id_ for id_, _ in found(sqlalchemy_engine, index, "amber", mode="dense")] == [2]
 
 
 @pytest.mark.exhaustive
