@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import sql
 
+from embedsql import sqlfile
 from embedsql.doctor.finding import Finding, Limits, command
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
@@ -24,6 +25,12 @@ SELECT extract(epoch FROM clock_timestamp() - least(
 FROM embedsql.semantic_index AS i WHERE i.index_id = %(index)s
 """
 
+# a version is a number of the log's sequence: what is changed under a lower one is taken for older
+_REACHED = """
+SELECT greatest((SELECT max(seq) FROM {log}), (SELECT max(version) FROM {row})),
+       coalesce(embedsql.last_change(%(log)s), 0)
+"""
+
 _DEAD = """
 SELECT count(*), string_agg(DISTINCT error_class, ', ')
 FROM embedsql.failure WHERE index_id = %(index)s AND dead
@@ -33,7 +40,7 @@ FROM embedsql.failure WHERE index_id = %(index)s AND dead
 def examine_queue(
     connection: psycopg.Connection, index: RegisteredIndex, limits: Limits
 ) -> Iterator[Finding]:
-    """Problems, waiting rows without workers, dead letters, vectors of an unknown space."""
+    """Problems, waiting rows, dead letters, vectors of an unknown space, a log that counts anew."""
     name = index.spec.name
     if index.problem is not None:
         yield Finding(
@@ -49,6 +56,7 @@ def examine_queue(
     assert row is not None
     seconds, workers, space_unknown = row
     yield from _waits(name, seconds, workers, limits)
+    yield from _behind(connection, index, slots)
     if space_unknown:
         yield Finding(
             "warning",
@@ -66,6 +74,30 @@ def examine_queue(
             f"{command('dead', 'retry', '--index', name)}\nembedsql worker --drain",
             name,
         )
+
+
+def _behind(
+    connection: psycopg.Connection, index: RegisteredIndex, slots: Slots
+) -> Iterator[Finding]:
+    """A sequence that was not restored or replicated with the tables."""
+    asked = sql.SQL(_REACHED).format(log=slots.log, row=slots.row)
+    row = connection.execute(asked, {"log": index.names.log}).fetchone()
+    reached, last = row or (None, 0)
+    if reached is None or reached <= last:
+        return
+    table = sqlfile.literal(sqlfile.text(slots.log))
+    sequence = sql.SQL("pg_get_serial_sequence({}, 'seq')").format(table)
+    mend = sql.SQL("SELECT setval({0}, greatest(nextval({0}), {1}));").format(
+        sequence, sqlfile.literal(reached)
+    )
+    yield Finding(
+        "error",
+        f"the sequence of the change log stands at {last}, and {reached} was given once: it was "
+        "not restored or replicated with the tables. What changed since is taken for older, and "
+        "lost",
+        f"{sqlfile.text(mend)}\nembedsql verify --repair",
+        index.spec.name,
+    )
 
 
 def _waits(name: str, seconds: float | None, workers: int, limits: Limits) -> Iterator[Finding]:

@@ -156,3 +156,28 @@ def test_a_table_that_inherits_logs_what_changes_once_it_has_triggers(
     connection.execute("ALTER TABLE story RENAME TO article")
     drop_index(connection, "article_search")
     connection.execute("DELETE FROM draft")
+
+
+def test_a_log_that_counts_from_the_start_again_is_found_by_the_doctor(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex
+) -> None:
+    connection.execute("UPDATE article SET title = title || '!'")
+    drain(database)
+    assert diagnose(connection) == []
+    # as after logical replication, or a restore that sets sequences last
+    connection.execute("ALTER SEQUENCE embedsql.article_search_log_seq_seq RESTART")
+    connection.execute("UPDATE article SET title = 'new' WHERE id = 1")
+    connection.execute("DELETE FROM article WHERE id = 2")
+    drain(database)
+
+    (finding,) = diagnose(connection)
+    assert (finding.severity, finding.index) == ("error", "article_search")
+    statement, command = finding.mend.splitlines()
+    connection.execute(statement.encode())
+    assert command == "embedsql verify --repair"
+    verify_index(connection, index, repair=True)
+    drain(database)
+
+    assert diagnose(connection) == []
+    assert stored_chunks(connection, index)[0] == (1, "new")
+    assert verify_all(database).ok
