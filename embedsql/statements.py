@@ -77,7 +77,9 @@ class Statements(ABC, Generic[Entity]):
             shaping: The fields of ``Shaping``: ``offset=20``, ``highlight=True``, ...
 
         Returns:
-            A ``Select`` of ``(entity, hit)``, for ``Session`` and ``AsyncSession`` alike.
+            A ``Select`` of ``(entity, hit)``, for ``Session`` and ``AsyncSession`` alike. What the
+            server refuses (an index that no migration made, say) is SQLAlchemy's error where they
+            run it, and one of ours where ``fetch`` does.
 
         Raises:
             QueryError: The query is empty, too long, or lacks what its mode needs.

@@ -48,15 +48,19 @@ BEGIN
         unlogged := 0;
         IF there AND (entry.backfill_since IS NOT NULL
             OR EXISTS (SELECT FROM embedsql.bulk_insert AS b WHERE b.index_id = entry.index_id)) THEN
-            EXECUTE format(
-                'SELECT count(*) FROM %1$I.%2$I AS s
-                 WHERE NOT EXISTS (SELECT FROM embedsql.%3$I AS r WHERE %4$s)
-                   AND NOT EXISTS (SELECT FROM embedsql.%5$I AS l WHERE %6$s)
-                   AND NOT EXISTS (SELECT FROM (SELECT u.* FROM embedsql.%7$I AS b, unnest(%8$s) AS u) AS l (%9$s) WHERE %6$s)
-                   AND NOT EXISTS (SELECT FROM embedsql.failure AS f WHERE f.index_id = %10$s AND f.key = %11$s)',
-                entry.source_schema, entry.source_table, entry.row_table, row_match, entry.log_table, log_match,
-                entry.batch_table, replace(key_list, 'key_', 'b.keys_'), key_list, entry.index_id, key_json)
-            INTO unlogged;
+            BEGIN
+                EXECUTE format(
+                    'SELECT count(*) FROM %1$I.%2$I AS s
+                     WHERE NOT EXISTS (SELECT FROM embedsql.%3$I AS r WHERE %4$s)
+                       AND NOT EXISTS (SELECT FROM embedsql.%5$I AS l WHERE %6$s)
+                       AND NOT EXISTS (SELECT FROM (SELECT u.* FROM embedsql.%7$I AS b, unnest(%8$s) AS u) AS l (%9$s) WHERE %6$s)
+                       AND NOT EXISTS (SELECT FROM embedsql.failure AS f WHERE f.index_id = %10$s AND f.key = %11$s)',
+                    entry.source_schema, entry.source_table, entry.row_table, row_match, entry.log_table, log_match,
+                    entry.batch_table, replace(key_list, 'key_', 'b.keys_'), key_list, entry.index_id, key_json)
+                INTO unlogged;
+            EXCEPTION WHEN undefined_column THEN
+                problem := coalesce(problem, 'a column of its key is gone: embedsql doctor says what mends that');
+            END;
         END IF;
         IF unlogged > 0 THEN  -- rows that a backfill is still to find, or none at all
             SELECT least(oldest, entry.backfill_since, min(b.at)) INTO oldest

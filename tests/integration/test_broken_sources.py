@@ -13,6 +13,7 @@ from embedsql.cli import app
 from embedsql.doctor import diagnose
 from embedsql.drift import find_drift
 from embedsql.registry import RegisteredIndex, find_index
+from embedsql.status import index_status
 from tests.everyday import cases
 from tests.factories import add_index, create_article_table, drain, stored_chunks, verify_all
 
@@ -194,3 +195,16 @@ def test_a_renamed_key_stops_the_application_with_what_to_run(
     drain(database)
     assert stored_chunks(connection, event) == [(1, 2, "sun")]
     assert verify_all(database).ok
+
+
+def test_the_status_of_all_is_told_where_a_key_is_renamed_before_its_rows_were_found(
+    connection: psycopg.Connection, index: RegisteredIndex
+) -> None:
+    connection.execute("INSERT INTO article (title) SELECT 'x' FROM generate_series(1, 1200)")
+    connection.execute("ALTER TABLE article RENAME COLUMN id TO key")
+
+    found = {one.index: one for one in index_status(connection)}
+
+    assert found["note_search"].problem is None
+    assert "embedsql doctor" in (found["article_search"].problem or "")
+    assert (found["article_search"].rows, found["article_search"].pending) == (1202, 1000)
