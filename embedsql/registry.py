@@ -83,7 +83,8 @@ def _label(name: str, generation: int, state: str) -> str:
 _SELECT: LiteralString = """
 SELECT index_id, name, declaration::text, space, generation, state, problem,
        backfill_since IS NOT NULL OR EXISTS (
-           SELECT FROM embedsql.bulk_insert AS b WHERE b.index_id = i.index_id
+           SELECT FROM embedsql.bulk_insert AS b
+           WHERE (b.name, b.generation) = (i.name, i.generation)
        ) AS backfilling
 FROM embedsql.semantic_index AS i
 """

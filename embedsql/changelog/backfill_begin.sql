@@ -1,7 +1,7 @@
 -- Bulk inserts that were noted while a backfill was under way may lie behind its place: another begins, at the first key.
 WITH noted AS (
     DELETE FROM embedsql.bulk_insert AS b USING embedsql.semantic_index AS i
-    WHERE b.index_id = %(index_id)s AND i.index_id = b.index_id AND i.backfill_since IS NULL
+    WHERE i.index_id = %(index_id)s AND (i.name, i.generation) = (b.name, b.generation) AND i.backfill_since IS NULL
     RETURNING b.at
 ), held AS (
     -- Claimed keys: the backfill passes them by, and their worker may have read the text before the bulk insert.

@@ -1,7 +1,6 @@
 
 BEGIN
-    INSERT INTO embedsql.bulk_insert (index_id)
-    SELECT index_id FROM embedsql.semantic_index WHERE name = {name} AND generation = {generation};
+    INSERT INTO embedsql.bulk_insert (name, generation) VALUES ({name}, {generation});
     {wake}
     RETURN NULL;
 END

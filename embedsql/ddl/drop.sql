@@ -6,7 +6,6 @@ DROP VIEW IF EXISTS {chunk_view};
 -- In the order in which a worker locks them, batches first: otherwise the two could deadlock.
 DROP TABLE IF EXISTS {batch}, {row}, {chunk}, {log};
 
-DELETE FROM embedsql.bulk_insert AS b USING embedsql.semantic_index AS i
-WHERE b.index_id = i.index_id AND i.name = {name} AND i.generation = {generation};
+DELETE FROM embedsql.bulk_insert WHERE name = {name} AND generation = {generation};
 
 DELETE FROM embedsql.semantic_index WHERE name = {name} AND generation = {generation};

@@ -18,7 +18,8 @@ _WAITING = """
 SELECT extract(epoch FROM clock_timestamp() - least(
     (SELECT min(at) FROM {log}),
     CASE WHEN EXISTS (SELECT FROM {source}) THEN i.backfill_since END,
-    (SELECT min(at) FROM embedsql.bulk_insert AS b WHERE b.index_id = i.index_id)))::float8,
+    (SELECT min(at) FROM embedsql.bulk_insert AS b
+     WHERE (b.name, b.generation) = (i.name, i.generation))))::float8,
     (SELECT count(*) FROM embedsql.worker AS w
      WHERE w.seen_at > clock_timestamp() - interval '1 minute'),
     i.space IS NULL AND EXISTS (SELECT FROM {chunk})

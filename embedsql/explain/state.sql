@@ -16,7 +16,7 @@ SELECT {blank} AS blank, r.version IS NOT NULL AS stored, coalesce(r.chunks, 0) 
        f.dead, f.attempts, f.error_class, f.error,
        extract(epoch FROM f.next_attempt_at - clock_timestamp())::float8 AS retry_seconds,
        i.backfill_since IS NOT NULL
-           OR EXISTS (SELECT FROM embedsql.bulk_insert AS m WHERE m.index_id = i.index_id) AS backfilling,
+           OR EXISTS (SELECT FROM embedsql.bulk_insert AS m WHERE (m.name, m.generation) = (i.name, i.generation)) AS backfilling,
        i.problem,
        (SELECT count(*) FROM embedsql.worker AS w WHERE w.seen_at > clock_timestamp() - interval '1 minute') AS workers
 FROM asked AS k

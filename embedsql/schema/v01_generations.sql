@@ -132,7 +132,7 @@ BEGIN
     -- batches first, as a worker does when it claims or writes: the other way round, the two could deadlock
     EXECUTE format('DROP TABLE IF EXISTS embedsql.%I, embedsql.%I, embedsql.%I, embedsql.%I',
         entry.batch_table, entry.row_table, entry.chunk_table, entry.log_table);
-    DELETE FROM embedsql.bulk_insert WHERE index_id = generation_id;
+    DELETE FROM embedsql.bulk_insert AS b WHERE (b.name, b.generation) = (entry.name, entry.generation);
     DELETE FROM embedsql.semantic_index WHERE index_id = generation_id;
 END $$;
 

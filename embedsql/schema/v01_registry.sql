@@ -49,7 +49,8 @@ CREATE UNIQUE INDEX semantic_index_serving ON embedsql.semantic_index (name) WHE
 -- Somebody inserted more rows than a transaction logs one by one: a backfill finds them.
 -- Only ever appended to by an application's transactions, so that they never wait for one another.
 CREATE TABLE embedsql.bulk_insert (
-    index_id int NOT NULL,                   -- no foreign key, whose check would lock the registry's row
+    name text NOT NULL,                      -- as its trigger knows the index: a REPEATABLE READ transaction that is older
+    generation int NOT NULL,                 -- than the index does not see its row of the registry
     at timestamptz NOT NULL DEFAULT now()
 );
 

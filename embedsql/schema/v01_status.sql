@@ -47,7 +47,7 @@ BEGIN
         EXECUTE format('SELECT min(at) FROM embedsql.%I', entry.log_table) INTO oldest;
         unlogged := 0;
         IF there AND (entry.backfill_since IS NOT NULL
-            OR EXISTS (SELECT FROM embedsql.bulk_insert AS b WHERE b.index_id = entry.index_id)) THEN
+            OR EXISTS (SELECT FROM embedsql.bulk_insert AS b WHERE (b.name, b.generation) = (entry.name, entry.generation))) THEN
             BEGIN
                 EXECUTE format(
                     'SELECT count(*) FROM %1$I.%2$I AS s
@@ -64,7 +64,7 @@ BEGIN
         END IF;
         IF unlogged > 0 THEN  -- rows that a backfill is still to find, or none at all
             SELECT least(oldest, entry.backfill_since, min(b.at)) INTO oldest
-            FROM embedsql.bulk_insert AS b WHERE b.index_id = entry.index_id;
+            FROM embedsql.bulk_insert AS b WHERE (b.name, b.generation) = (entry.name, entry.generation);
         END IF;
         oldest_pending_seconds := CASE WHEN oldest IS NOT NULL
             THEN greatest(0, extract(epoch FROM clock_timestamp() - oldest)) END;  -- a clock may have been set back

@@ -264,6 +264,23 @@ def test_the_next_transaction_of_the_session_logs_again(
     assert len(take_log(connection, index)) == 2
 
 
+def test_a_transaction_that_is_older_than_the_index_loses_no_row_either(
+    connection: psycopg.Connection, database: str
+) -> None:
+    create_article_table(connection)
+    with psycopg.connect(database) as older:
+        older.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        older.execute("SELECT")  # its snapshot, in which the index is not registered
+        worker = HandWorker(database, add_index(connection))
+        worker.work()
+        older.execute(INSERT, [MANY])
+    worker.work()
+    worker.close()
+
+    assert connection.execute(STORED).fetchone() == (MANY,)
+    assert verify_all(database).ok
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_savepoint_that_is_rolled_back_takes_the_note_with_it(
     connection: psycopg.Connection, index: RegisteredIndex, database: str, kept: bool
