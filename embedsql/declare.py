@@ -99,7 +99,9 @@ def create_index(
     rows, all_seen = _count_rows(connection, spec)
     if rows == 0 and all_seen:  # no backfill is needed: from now on every row is logged
         connection.execute(
-            "UPDATE embedsql.semantic_index SET backfill_since = NULL WHERE name = %s", [spec.name]
+            "UPDATE embedsql.semantic_index SET backfill_since = NULL "
+            "WHERE name = %s AND backfill_since = created_at",  # no later one
+            [spec.name],
         )
     return rows
 

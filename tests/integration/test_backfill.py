@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
 
-from embedsql import status
+from embedsql import declare, status
 from embedsql.changelog import Backfill, Batch, ChangeLog
 from embedsql.ddl.triggers import LOGGED_INSERTS
 from embedsql.registry import RegisteredIndex, find_index
@@ -279,6 +280,30 @@ def test_a_transaction_that_is_older_than_the_index_loses_no_row_either(
 
     assert connection.execute(STORED).fetchone() == (MANY,)
     assert verify_all(database).ok
+
+
+def test_rows_inserted_in_bulk_while_an_index_is_added_are_found(
+    connection: psycopg.Connection, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_article_table(connection)
+    count_rows = declare._count_rows
+
+    def count_late(*given: Any) -> tuple[int, bool]:
+        counted = count_rows(*given)
+        worker = HandWorker(database, find_index(connection, "article_search"))
+        assert worker.next() is None  # the backfill of an empty table is over
+        connection.execute(INSERT, [MANY])
+        batch = worker.backfill.claim(worker.connection, 1)  # and another has begun
+        assert batch is not None
+        worker.log.release(worker.connection, batch)
+        worker.close()
+        return counted
+
+    monkeypatch.setattr(declare, "_count_rows", count_late)
+    add_index(connection)
+    drain(database)
+
+    assert connection.execute(STORED).fetchone() == (MANY,)
 
 
 @pytest.mark.parametrize("kept", [True, False])
