@@ -121,6 +121,7 @@ class _Sample:
         self._connection = connection
         slots = Slots(index.spec, index.names)
         vector = VectorSlots(slots)
+        self._lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(slots.source)
         self._slots = {
             "chunk": slots.chunk,
             "chunk_key": slots.own_key_of("c"),
@@ -136,7 +137,10 @@ class _Sample:
     def ask(self, file: str) -> Any:
         """The one line that a statement on the sample gives."""
         statement = sqlfile.statement(__name__, file, **self._slots)
-        return self._connection.execute(statement, self._values).fetchone()
+        with self._connection.transaction():
+            # before the chunks, as a TRUNCATE of it does; where it holds the vectors, it is read
+            self._connection.execute(self._lock, {})
+            return self._connection.execute(statement, self._values).fetchone()
 
 
 def _state(

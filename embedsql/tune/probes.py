@@ -53,7 +53,8 @@ def stored_probes(connection: psycopg.Connection, index: RegisteredIndex, most: 
         source=slots.source,
         key_columns=slots.key_columns,
         key_values=slots.own_key_of("c"),
-        key_match=slots.key_match("s", "c"),
+        key_match=slots.key_match("s", "k"),
+        same_chunk=slots.same_key("c", "k"),
         method=sql.SQL(method),
     )
     found = connection.execute(statement, {"percent": percent, "most": most}).fetchall()

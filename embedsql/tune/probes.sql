@@ -1,8 +1,7 @@
-WITH chosen AS MATERIALIZED (
+-- The source comes first, as in a TRUNCATE of it: the other way round, the two could deadlock.
+SELECT {key_values}, c.embedding::real[]
+FROM {source} AS s JOIN (
     SELECT {key_columns}, chunk_seq FROM {chunk} TABLESAMPLE {method} (%(percent)s) REPEATABLE (1)
     ORDER BY hashint8extended(chunk_seq, 1) # hashtextextended(concat_ws(' ', {key_columns}), 1) LIMIT %(most)s
-)
-SELECT {key_values}, c.embedding::real[]
-FROM chosen AS k JOIN {chunk_view} AS c USING ({key_columns}, chunk_seq)
-JOIN {source} AS s ON {key_match}
+) AS k ON {key_match} JOIN {chunk_view} AS c ON {same_chunk} AND c.chunk_seq = k.chunk_seq
 WHERE c.embedding IS NOT NULL

@@ -10,11 +10,13 @@ import psycopg
 import pytest
 
 from embedsql import status
+from embedsql.calibration import calibrate
 from embedsql.changelog import MOST_CRASHES, Backfill, ChangeLog
 from embedsql.database import connect
 from embedsql.registered import RegisteredSearch
 from embedsql.registry import RegisteredIndex
 from embedsql.requeue import requeue_rows
+from embedsql.tune.probes import stored_probes
 from embedsql.verify import verify_index
 from tests.factories import add_index, create_article_table, drain, verify_all
 
@@ -51,14 +53,17 @@ READERS: dict[str, Callable[[psycopg.Connection, RegisteredIndex], object]] = {
     "view": lambda connection, index: connection.execute("SELECT * FROM article_search"),
     "search": search,
     "burial": bury,
+    "calibration": calibrate,
+    "probes": lambda connection, index: stored_probes(connection, index, 9),
 }
 
 
+@pytest.mark.parametrize("storage", ["table", "column"])
 def test_nothing_deadlocks_with_a_truncate(
-    connection: psycopg.Connection, database: str, second: psycopg.Connection
+    connection: psycopg.Connection, database: str, second: psycopg.Connection, storage: str
 ) -> None:
     create_article_table(connection)
-    index = add_index(connection)
+    index = add_index(connection, storage=storage, chunking=None)
     for own in (connection, second):
         own.execute("SET deadlock_timeout = '20ms'")
 
