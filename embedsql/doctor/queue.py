@@ -16,8 +16,8 @@ NOBODY_SECONDS = 60.0  # a worker that is started every now and then has its tim
 
 _WAITING = """
 SELECT extract(epoch FROM clock_timestamp() - least(
+    CASE WHEN EXISTS (SELECT FROM {source}) THEN i.backfill_since END,  -- first, as a TRUNCATE does
     (SELECT min(at) FROM {log}),
-    CASE WHEN EXISTS (SELECT FROM {source}) THEN i.backfill_since END,
     (SELECT min(at) FROM embedsql.bulk_insert AS b
      WHERE (b.name, b.generation) = (i.name, i.generation))))::float8,
     (SELECT count(*) FROM embedsql.worker AS w

@@ -1,5 +1,7 @@
 -- What is known of one row: what was embedded of it and of which text, where it waits, how it failed.
-WITH asked AS (
+WITH source_first AS ( -- as a TRUNCATE of it takes its locks
+    SELECT FROM {source} WHERE false
+), asked AS (
     SELECT {asked_key}
 ), logged AS (
     SELECT min(l.seq) AS seq, min(l.at) AS at FROM {log} AS l JOIN asked AS k ON {log_of_key}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import psycopg
+from psycopg import sql
 
 from embedsql import ddl, sqlfile
 from embedsql.errors import IndexNotFoundError, ModelChangeError
@@ -74,7 +75,10 @@ def behind(connection: psycopg.Connection, index: RegisteredIndex, serving: Regi
         batch_arrays=slots.arrays_of("b"),
         serving_log=other.log,
     )
-    found = connection.execute(statement, {"index_id": index.index_id}).fetchone()
+    with connection.transaction():
+        # before the logs, as a TRUNCATE does, which takes one generation's after the other's
+        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(slots.source), {})
+        found = connection.execute(statement, {"index_id": index.index_id}).fetchone()
     return 0 if found is None else int(found[0])
 
 

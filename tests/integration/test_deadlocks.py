@@ -5,19 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import psycopg
 import pytest
+from sqlalchemy.orm import Session
 
 from embedsql import status
 from embedsql.calibration import calibrate
 from embedsql.changelog import MOST_CRASHES, Backfill, ChangeLog
-from embedsql.database import connect
+from embedsql.database import connect, engine
+from embedsql.doctor.finding import Limits
+from embedsql.doctor.queue import examine_queue
+from embedsql.explain.state import state_of
+from embedsql.explain.statement import Key, Subject
+from embedsql.reembed import filling, start
 from embedsql.registered import RegisteredSearch
-from embedsql.registry import RegisteredIndex
+from embedsql.registry import RegisteredIndex, find_generations
 from embedsql.requeue import requeue_rows
+from embedsql.search.target import registered_target
 from embedsql.tune.probes import stored_probes
 from embedsql.verify import verify_index
+from tests.everyday import cases
 from tests.factories import add_index, create_article_table, drain, verify_all
 
 
@@ -45,6 +54,19 @@ def bury(connection: psycopg.Connection, index: RegisteredIndex) -> None:
         log.claim(connection, 1)
 
 
+def state(connection: psycopg.Connection, index: RegisteredIndex) -> None:
+    """As a session in autocommit mode asks for it, which keeps no lock from one to the next."""
+    bind = engine(connection.info.dsn)
+    with Session(bind.execution_options(isolation_level="AUTOCOMMIT")) as session:
+        state_of(Subject(session, index.spec, registered_target(index.spec)), Key(index.spec, 1))
+    bind.dispose()
+
+
+def behind(connection: psycopg.Connection, index: RegisteredIndex) -> None:
+    serving, following = find_generations(connection, index.spec.name)
+    filling.behind(connection, following, serving)
+
+
 READERS: dict[str, Callable[[psycopg.Connection, RegisteredIndex], object]] = {
     "backfill": lambda connection, index: Backfill(index, "a").claim(connection, 9),
     "requeue": lambda connection, index: requeue_rows(connection, index, None),
@@ -54,16 +76,26 @@ READERS: dict[str, Callable[[psycopg.Connection, RegisteredIndex], object]] = {
     "search": search,
     "burial": bury,
     "calibration": calibrate,
+    "state": state,
+    "queue": lambda connection, index: list(examine_queue(connection, index, Limits())),
+    "behind": behind,
     "probes": lambda connection, index: stored_probes(connection, index, 9),
 }
 
 
-@pytest.mark.parametrize("storage", ["table", "column"])
+@pytest.mark.parametrize("storage", cases(["table", "column"], "column"))
+@pytest.mark.parametrize("begun", [False, True])  # the first generation's log is taken
 def test_nothing_deadlocks_with_a_truncate(
-    connection: psycopg.Connection, database: str, second: psycopg.Connection, storage: str
+    connection: psycopg.Connection,
+    database: str,
+    second: psycopg.Connection,
+    storage: str,
+    begun: bool,
 ) -> None:
     create_article_table(connection)
     index = add_index(connection, storage=storage, chunking=None)
+    another = replace(index.spec, query_prompt="another", vector_column="another")
+    start.begin(connection, index.spec.name, another, None)
     for own in (connection, second):
         own.execute("SET deadlock_timeout = '20ms'")
 
@@ -75,6 +107,8 @@ def test_nothing_deadlocks_with_a_truncate(
             try:
                 with connection.transaction():
                     connection.execute("LOCK TABLE article IN ACCESS EXCLUSIVE MODE")
+                    if begun:
+                        connection.execute("LOCK TABLE embedsql.article_search_log")
                     reading = pool.submit(read, second, index)
                     while not (reading.done() or connection.execute(WAITING).fetchall()):
                         time.sleep(0.01)
