@@ -161,18 +161,21 @@ def is_registered(connection: psycopg.Connection, name: str) -> bool:
     return found is not None and bool(found[0])
 
 
-def adopt_space(connection: psycopg.Connection, index_id: int, space: str) -> str:
+def adopt_space(connection: psycopg.Connection, index_id: int, space: str) -> str | None:
     """Record the space of an index's vectors, unless one is recorded.
 
     Returns:
-        The space that stands there now.
+        The space that stands there now. ``None``: none, and a migration holds the index's row.
     """
-    row = connection.execute(
-        "UPDATE embedsql.semantic_index SET space = coalesce(space, %s) WHERE index_id = %s "
-        "RETURNING space",
+    connection.execute(
+        "UPDATE embedsql.semantic_index SET space = %s WHERE index_id = ("
+        "SELECT index_id FROM embedsql.semantic_index WHERE index_id = %s AND space IS NULL "
+        "FOR NO KEY UPDATE SKIP LOCKED)",
         [space, index_id],
-    ).fetchone()
-    return space if row is None else str(row[0])
+    )
+    asked = "SELECT space FROM embedsql.semantic_index WHERE index_id = %s"
+    row = connection.execute(asked, [index_id]).fetchone()
+    return space if row is None else row[0]
 
 
 def set_state(
@@ -203,10 +206,11 @@ def is_kept(connection: psycopg.Connection, index_id: int) -> bool:
 
 
 def set_problem(connection: psycopg.Connection, index_id: int, problem: str | None) -> None:
-    """Say why an index is not worked on, or that nothing is in the way any more."""
+    """Say why an index is not worked on, or that nothing is; not while a migration holds its row."""
     connection.execute(
-        "UPDATE embedsql.semantic_index SET problem = %(problem)s "
-        "WHERE index_id = %(index)s AND problem IS DISTINCT FROM %(problem)s",
+        "UPDATE embedsql.semantic_index SET problem = %(problem)s WHERE index_id = ("
+        "SELECT index_id FROM embedsql.semantic_index WHERE index_id = %(index)s "
+        "AND problem IS DISTINCT FROM %(problem)s FOR NO KEY UPDATE SKIP LOCKED)",
         {"problem": problem and storable(connection, problem), "index": index_id},
     )
 

@@ -6,11 +6,12 @@ The change log holds keys that may have changed; a backfill finds rows that it d
 from __future__ import annotations
 
 from embedsql.changelog.backfill import Backfill
-from embedsql.changelog.batch import BY_KEY, LEASE_SECONDS, LONGEST_LEASE_SECONDS, Batch
+from embedsql.changelog.batch import BRIEFLY, BY_KEY, LEASE_SECONDS, LONGEST_LEASE_SECONDS, Batch
 from embedsql.changelog.burial import MOST_CRASHES
 from embedsql.changelog.log import ChangeLog
 
 __all__ = [
+    "BRIEFLY",
     "BY_KEY",
     "LEASE_SECONDS",
     "LONGEST_LEASE_SECONDS",

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from embedsql import sqlfile
-from embedsql.changelog.batch import BY_KEY, LEASE_SECONDS, Batch, claimers_lock
+from embedsql.changelog.batch import BRIEFLY, BY_KEY, LEASE_SECONDS, Batch, claimers_lock
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
 
@@ -69,9 +69,15 @@ class Backfill:
         """The key after which to look on; ``[]`` at the first, ``None`` where there is nothing."""
         values = {"index_id": self._index_id}
         found = connection.execute(self._place, values).fetchone()
-        if found is None and connection.execute(self._begin, values).rowcount:
+        if found is None and self._begin_anew(connection, values):
             found = connection.execute(self._place, values).fetchone()
         return None if found is None else found[0] or []
+
+    def _begin_anew(self, connection: psycopg.Connection, values: dict[str, Any]) -> bool:
+        with connection.transaction():
+            # a migration may hold the index's row of the registry for as long as it runs
+            connection.execute(f"SELECT {BRIEFLY}")
+            return connection.execute(self._begin, values).rowcount > 0
 
     def _claim_after(
         self, connection: psycopg.Connection, seen: list[str], size: int

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import psycopg
 
-from embedsql.changelog import BY_KEY, Batch, ChangeLog
+from embedsql.changelog import BRIEFLY, BY_KEY, Batch, ChangeLog
 from embedsql.database import storable
 from embedsql.registry import RegisteredIndex
 from embedsql.slots import Slots
@@ -78,6 +78,7 @@ class Vectors:
         if not self._chunks.measured:
             with connection.transaction():
                 connection.execute(_SETTINGS)
+                connection.execute(f"SELECT {BRIEFLY}")
                 self._chunks.measure(connection, batch, [*rows, *failed])
         with connection.transaction():
             connection.execute(_SETTINGS)

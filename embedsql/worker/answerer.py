@@ -21,7 +21,12 @@ from embedsql.database import is_pooled, storable
 from embedsql.embedders import Embedder, EmbedderOptions, check_vectors, load_embedder, options_of
 from embedsql.embedders.base import Vectors
 from embedsql.embedders.sparse import terms_of
-from embedsql.errors import ConnectionFailedError, EmbedsqlError, SpaceMismatchError
+from embedsql.errors import (
+    ConfigurationError,
+    ConnectionFailedError,
+    EmbedsqlError,
+    SpaceMismatchError,
+)
 from embedsql.naming import QUERY_CHANNEL
 from embedsql.registry import RegisteredIndex
 from embedsql.search.words import meant_text
@@ -140,6 +145,8 @@ class Answerer:
         space = index.space or registry.adopt_space(
             connection, index.index_id, embedder.space.label
         )
+        if space is None:
+            raise ConfigurationError(f"a migration holds {index.spec.name!r}, which is new")
         if space != embedder.space.label:
             raise SpaceMismatchError(
                 f"the vectors of {index.spec.name!r} are of another space than the model gives now"

@@ -142,6 +142,9 @@ class Lanes:
             self._not_before[index.index_id] = time.monotonic() + seconds
             return None
         stored = registry.adopt_space(connection, index.index_id, embedder.space.label)
+        if stored is None:
+            self._not_before[index.index_id] = time.monotonic() + FIRST_PAUSE
+            return None
         if stored != embedder.space.label:
             raise SpaceMismatchError(
                 f"the vectors of {index.label!r} are of another space than the model "

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from embedsql import registry
 from embedsql.database import connect
 from embedsql.errors import SchemaVersionError
 from embedsql.installation import uninstall
@@ -76,6 +77,30 @@ def test_a_table_that_is_loaded_anew_in_one_transaction_keeps_no_other_index_wai
     drain(database)
 
     assert stored_chunks(connection, index) == [(1, "new")]
+    assert verify_all(database).ok
+
+
+@pytest.mark.parametrize("measured", cases([False, True], True))
+def test_a_migration_that_holds_an_index_keeps_no_other_index_waiting(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex, measured: bool
+) -> None:
+    connection.execute("CREATE TABLE note (id int PRIMARY KEY, body text)")
+    note = add_index(connection, "note", text=("body",))
+    if measured:
+        drain(database)
+    with working(database), connect(database) as migration, migration.transaction():
+        migration.execute(
+            "UPDATE embedsql.semantic_index SET tuning = tuning WHERE name = 'article_search'"
+        )
+        connection.execute("INSERT INTO embedsql.bulk_insert VALUES ('article_search', 1)")
+        connection.execute("SET lock_timeout = '3s'")
+        registry.set_problem(connection, index.index_id, "none, but nobody waits to say so")
+        for key in range(3):
+            connection.execute("INSERT INTO note VALUES (%s, 'free')", [key])
+            until(lambda count=key + 1: len(stored_chunks(connection, note)) == count)  # type: ignore[misc]
+    drain(database)
+
+    assert stored_chunks(connection, index) == [(1, "old")]
     assert verify_all(database).ok
 
 
