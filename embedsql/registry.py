@@ -206,7 +206,7 @@ def is_kept(connection: psycopg.Connection, index_id: int) -> bool:
 
 
 def set_problem(connection: psycopg.Connection, index_id: int, problem: str | None) -> None:
-    """Say why an index is not worked on, or that nothing is; not while a migration holds its row."""
+    """Say why an index is left alone, or that it is not; not while a migration holds its row."""
     connection.execute(
         "UPDATE embedsql.semantic_index SET problem = %(problem)s WHERE index_id = ("
         "SELECT index_id FROM embedsql.semantic_index WHERE index_id = %(index)s "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,9 @@ import psycopg
 from embedsql.calibration import calibrate_if_due
 from embedsql.registry import RegisteredIndex
 from embedsql.vector_index import BuildState, ensure_vector_indexes
+from embedsql.worker.lane import said
+
+log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 60.0
 BUSY_SECONDS = 1.0  # how long a look waits for a moment when no batch is under way
@@ -24,9 +28,24 @@ class _Look(NamedTuple):
     written: int
     found: Future[bool]
 
+    @property
+    def error(self) -> BaseException | None:
+        """What it failed with, if it did; it must be over."""
+        return self.found.exception()
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the server will not build, for lack of disk or memory, say: no connection is lost."""
+        error = self.error
+        if not isinstance(error, psycopg.OperationalError | psycopg.InternalError):
+            return None
+        # connections that break (08), and servers that go down (57P)
+        lost = (error.sqlstate or "08").startswith(("08", "57P"))
+        return None if lost else said(error)
+
     def is_outdated(self, written: int) -> bool:
         """Whether the index waited for rows, and some have come."""
-        return not self.found.result() and written != self.written
+        return self.error is None and not self.found.result() and written != self.written
 
 
 class IndexBuilder:
@@ -68,15 +87,15 @@ class IndexBuilder:
                 table that changes all the time it always is, so the look waits for a second only.
 
         Raises:
-            psycopg.Error: The look before this one failed.
+            psycopg.Error: The look before this one failed, and not for lack of disk or memory.
             ConnectionFailedError: Likewise.
         """
         last = self._looks.get(index.index_id)
         if last is not None and not last.found.done():
             return
-        if last is not None and (error := last.found.exception()) is not None:
+        if last is not None and last.error is not None and last.refusal is None:
             del self._looks[index.index_id]
-            raise error
+            raise last.error
         now = time.monotonic()
         if busy and now - self._wanted.setdefault(index.index_id, now) < BUSY_SECONDS:
             return
@@ -91,9 +110,14 @@ class IndexBuilder:
         return (
             last is not None
             and last.found.done()
-            and last.found.exception() is None
+            and last.error is None
             and not last.is_outdated(written)
         )
+
+    def refusal(self, index: RegisteredIndex) -> str | None:
+        """Why the server would not build an index when it was looked at last, if that is over."""
+        last = self._looks.get(index.index_id)
+        return last.refusal if last is not None and last.found.done() else None
 
     def _look(self, index: RegisteredIndex) -> bool:
         """Returns whether the index is there now, or is not meant to be."""
@@ -101,6 +125,9 @@ class IndexBuilder:
             with self._open_connection() as self._connection:
                 calibrate_if_due(self._connection, index)
                 return ensure_vector_indexes(self._connection, index) is not BuildState.WAITS
+        except psycopg.Error as error:
+            log.warning("the vector index of %s was not built: %s", index.label, said(error))
+            raise
         finally:
             self._connection = None
             self._woken()

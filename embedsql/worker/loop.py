@@ -236,7 +236,9 @@ class Worker:
             lane = self._lanes.known(index)
             if lane is None or not lane.change_log.is_empty(connection):
                 return False
-            if not self._builder.is_settled(index, self.report.saved):
+            if (refusal := self._builder.refusal(index)) is not None:
+                self.report.problems[index.label] = refusal
+            elif not self._builder.is_settled(index, self.report.saved):
                 return False
         return True
 

@@ -17,6 +17,7 @@ from embedsql.database import connect
 from embedsql.errors import SchemaVersionError
 from embedsql.installation import uninstall
 from embedsql.registry import RegisteredIndex
+from embedsql.vectors import Ivfflat
 from embedsql.worker import Worker, WorkerOptions
 from tests.everyday import cases
 from tests.factories import (
@@ -191,5 +192,28 @@ def test_a_worker_ends_with_a_clear_error_where_the_schema_is_removed_under_it(
         running = pool.submit(worker.run)
         until(lambda: stored_chunks(connection, index) != [])
         uninstall(connection)
-        with pytest.raises(SchemaVersionError, match="not installed in this database"):
+        with pytest.raises(SchemaVersionError, match="not installed in the database"):
             running.result()
+
+
+def test_a_vector_index_that_cannot_be_built_is_not_tried_on_and_on(
+    connection: psycopg.Connection, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    create_article_table(connection)
+    lists = Ivfflat(lists=30_000)  # more than there is memory for
+    add_index(connection, index="ivfflat", ivfflat=lists, model="hash:1000", dimensions=1000)
+    connection.execute("INSERT INTO article (title) VALUES ('one')")
+    set_option(connection, "maintenance_work_mem", "1MB")
+    worker = Worker(database, WorkerOptions(drain=True))
+
+    running = threading.Thread(target=worker.run)
+    running.start()
+    try:
+        until(lambda: not running.is_alive())
+    finally:
+        worker.stop()
+        running.join()
+
+    assert worker.report.saved == 1
+    assert "memory required" in worker.report.problems["article_search"]
+    assert caplog.text.count("was not built") == 1
