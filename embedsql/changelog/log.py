@@ -29,7 +29,6 @@ FOLD_SECONDS = 5.0  # between two such searches, at least, while there is nothin
 WIDEST_WINDOW = 16  # log rows read for each key wanted, at most, where keys are repeated
 
 _BRIEFLY = f"SELECT {BRIEFLY}"
-
 _file = partial(sqlfile.statement, __package__)
 
 
@@ -145,8 +144,13 @@ class ChangeLog:
 
         Returns:
             Whether the batch was still ours, and is not being written.
+
+        Raises:
+            psycopg.errors.LockNotAvailable: Somebody keeps the batches locked.
         """
-        return connection.execute(self._renew, self._own(batch)).rowcount == 1
+        with connection.transaction():
+            connection.execute(_BRIEFLY)
+            return connection.execute(self._renew, self._own(batch)).rowcount == 1
 
     def release(self, connection: psycopg.Connection, batch: Batch) -> None:
         """Give the keys back, unharmed; no attempt is charged.

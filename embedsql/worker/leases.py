@@ -79,8 +79,12 @@ class LeaseKeeper:
         with self._guard:
             held = list(self._held.values())
         for change_log, batch in held:
-            with contextlib.suppress(psycopg.errors.UndefinedTable):  # dropped: the others go on
+            try:
                 change_log.renew(connection, batch)
+            except psycopg.Error as error:  # dropped, or being dropped: the others go on
+                if connection.closed:
+                    raise
+                log.info("a lease could not be renewed: %s", error)
         self._heartbeat.beat(connection)
 
     def _try(self, step: Callable[[psycopg.Connection], None]) -> None:

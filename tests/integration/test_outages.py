@@ -13,12 +13,16 @@ import pytest
 from psycopg import sql
 
 from embedsql import registry
+from embedsql.changelog import ChangeLog
 from embedsql.database import connect
 from embedsql.errors import SchemaVersionError
 from embedsql.installation import uninstall
 from embedsql.registry import RegisteredIndex
 from embedsql.vectors import Ivfflat
 from embedsql.worker import Worker, WorkerOptions
+from embedsql.worker.heartbeat import Heartbeat
+from embedsql.worker.leases import LeaseKeeper
+from embedsql.worker.report import WorkerReport
 from tests.everyday import cases
 from tests.factories import (
     HandWorker,
@@ -103,6 +107,31 @@ def test_a_migration_that_holds_an_index_keeps_no_other_index_waiting(
 
     assert stored_chunks(connection, index) == [(1, "old")]
     assert verify_all(database).ok
+
+
+def test_leases_are_renewed_while_another_index_is_being_dropped(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex
+) -> None:
+    connection.execute("CREATE TABLE note (id int PRIMARY KEY, body text)")
+    note = add_index(connection, "note", text=("body",))
+    connection.execute("INSERT INTO note VALUES (1, 'text')")
+    logs = [ChangeLog(one, "a") for one in (index, note)]
+    leased = "SELECT leased_until FROM embedsql.note_search_batch"
+    beat = Heartbeat("a", WorkerReport())
+    with (
+        LeaseKeeper(lambda: connect(database), 0.1, beat) as keeper,
+        contextlib.ExitStack() as held,
+    ):
+        for log in logs:
+            batch = log.claim(connection, 1)
+            assert batch is not None
+            held.enter_context(keeper.held(log, batch))
+        with connect(database) as migration, migration.transaction():
+            migration.execute("DROP TABLE embedsql.article_search_batch")
+            first = connection.execute(leased).fetchone()
+            for _ in range(2):  # the first may have been under way
+                until(lambda before=first: connection.execute(leased).fetchone() != before)  # type: ignore[misc]
+                first = connection.execute(leased).fetchone()
 
 
 def test_what_was_logged_is_given_back_while_the_log_is_locked(
