@@ -17,6 +17,7 @@ from embedsql.store.filled import filled
 from embedsql.store.outcome import Encoded, Row
 
 _UNKNOWN = (None, None)
+_OF_ANOTHER = b"\1"  # before a digest: no vector that is there is of this text
 
 
 class Chunks:
@@ -91,6 +92,12 @@ class Chunks:
             self._column.refuse(connection, values)
         self._cut(connection, batch, {row.place: row.chunk_count for row in rows})
         self._put(connection, self._save_refused, values)
+
+    def show_words(self, connection: psycopg.Connection, batch: Batch, rows: Sequence[Row]) -> None:
+        """Write the words of rows whose vectors, in the source, are still of another text."""
+        anew = [row._replace(hashes=[_OF_ANOTHER + one for one in row.hashes]) for row in rows]
+        self._cut(connection, batch, {row.place: row.chunk_count for row in rows})
+        self._put(connection, self._save_refused, _columns(batch, anew, {}, self._type))
 
     def measure(
         self,

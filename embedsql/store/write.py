@@ -41,6 +41,7 @@ class Vectors:
         self._save_rows = filled("save_rows.sql", slots)
         self._acknowledge = filled("acknowledge.sql", slots)
         self._forget_rows = filled("forget_rows.sql", slots)
+        self._outdate_rows = filled("outdate_rows.sql", slots)
         self._log_keys = filled("log_keys.sql", slots)
         self._park = filled("park.sql", slots)
         self._column = None
@@ -87,12 +88,16 @@ class Vectors:
             rows, locked_away = self._lock_rows(connection, batch, rows)
             failed, held = self._lock_rows(connection, batch, failed)
             outcome = self._save(connection, batch, rows, vectors)
-            refused = self._refuse(connection, batch, failed, vectors)
+            current = self._forget(connection, self._forget_rows, batch, failed)
+            self._chunks.refuse(connection, batch, current, vectors)
+            outdated = self._forget(connection, self._outdate_rows, batch, [*locked_away, *held])
+            self._chunks.show_words(connection, batch, outdated)
+            words_of = {row.place: row.input_hash for row in (*current, *outdated)}
             settled = set(outcome)
-            late = {one.place for one in held} | settled
+            late = {row.place for row in held} | settled
             lost = [one for one in failures if one.place not in late]
-            lost += [one for one in (*locked_away, *held) if one.place not in settled]
-            self._park_failures(connection, batch, lost, refused)
+            lost += [_held(row) for row in (*locked_away, *held) if row.place not in settled]
+            self._park_failures(connection, batch, lost, words_of)
             self._log_unsettled(connection, batch, settled | {one.place for one in lost})
         kinds = list(outcome.values())
         gone = kinds.count("gone")
@@ -102,16 +107,12 @@ class Vectors:
 
     def _lock_rows(
         self, connection: psycopg.Connection, batch: Batch, rows: Sequence[Row]
-    ) -> tuple[Sequence[Row], Sequence[Failure]]:
+    ) -> tuple[Sequence[Row], Sequence[Row]]:
         """Where the source holds the vectors: lock its rows, and set aside those that are held."""
         if self._column is None or not rows:
             return rows, ()
         locked = self._column.lock(connection, batch)
-        held = [
-            Failure(row.place, False, "RowLocked", "another transaction holds the row", False)
-            for row in rows
-            if row.place not in locked
-        ]
+        held = [row for row in rows if row.place not in locked]
         return [row for row in rows if row.place in locked], held
 
     def _save(
@@ -141,25 +142,23 @@ class Vectors:
         self._acknowledge_keys(connection, batch, sorted(outcome))
         return outcome
 
-    def _refuse(
+    def _forget(
         self,
         connection: psycopg.Connection,
+        statement: sql.Composed,
         batch: Batch,
-        failed: Sequence[Row],
-        vectors: Mapping[bytes, Encoded],
-    ) -> Mapping[int, bytes | None]:
-        """The hashes of the texts whose words were stored, by place."""
-        if not failed:
-            return {}
+        rows: Sequence[Row],
+    ) -> Sequence[Row]:
+        """Forget what was stored of rows of which no vector is written; those still as read."""
+        if not rows:
+            return ()
         values = {
-            **keys_at(batch, [row.place for row in failed]),
-            "seen": Array([row.seen for row in failed], "xid"),
-            "input_hashes": Array([row.input_hash for row in failed], "bytea"),
+            **keys_at(batch, [row.place for row in rows]),
+            "seen": Array([row.seen for row in rows], "xid"),
+            "input_hashes": Array([row.input_hash for row in rows], "bytea"),
         }
-        found = connection.execute(self._forget_rows, values).fetchall()
-        current = [failed[place - 1] for (place,) in found]
-        self._chunks.refuse(connection, batch, current, vectors)
-        return {row.place: row.input_hash for row in current}
+        found = connection.execute(statement, values).fetchall()
+        return [rows[place - 1] for (place,) in found]
 
     def _acknowledge_keys(
         self, connection: psycopg.Connection, batch: Batch, places: Sequence[int]
@@ -191,7 +190,7 @@ class Vectors:
         connection: psycopg.Connection,
         batch: Batch,
         failures: Sequence[Failure],
-        refused: Mapping[int, bytes | None],
+        words_of: Mapping[int, bytes | None],
     ) -> None:
         if not failures:
             return
@@ -203,9 +202,13 @@ class Vectors:
             "counted": [failure.counts for failure in failures],
             "classes": [failure.error_class for failure in failures],
             "errors": [storable(connection, failure.error) for failure in failures],
-            "input_hashes": Array([refused.get(place) for place in places], "bytea"),
+            "input_hashes": Array([words_of.get(place) for place in places], "bytea"),
             "seqs": list(batch.seqs),
             "index_id": self._index.index_id,
             "max_attempts": self._max_attempts,
         }
         connection.execute(self._park, values)
+
+
+def _held(row: Row) -> Failure:
+    return Failure(row.place, False, "RowLocked", "another transaction holds the row", False)

@@ -15,6 +15,7 @@ from embedsql.changelog import MOST_CRASHES, ChangeLog
 from embedsql.database import connect
 from embedsql.embedders.hashing import HashEmbedder
 from embedsql.errors import TextRejectedError
+from embedsql.registered import RegisteredSearch
 from embedsql.registry import RegisteredIndex
 from embedsql.verify import verify_index
 from tests.factories import (
@@ -105,6 +106,48 @@ def test_a_key_is_buried_whose_row_a_trigger_of_the_source_guards(
 
     assert connection.execute("SELECT key FROM embedsql.dead_letter").fetchall() == [(1,)]
     assert connection.execute("SELECT id FROM article_search").fetchall() == [(2,)]
+
+
+def chunks(connection: psycopg.Connection) -> list[tuple[object, ...]]:
+    return connection.execute(
+        "SELECT chunk, embedding IS NOT NULL FROM article_search WHERE id = 1"
+    ).fetchall()
+
+
+@pytest.mark.parametrize("text", ["three", None])
+def test_a_row_that_another_transaction_holds_is_found_by_the_words_it_has(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex, text: str | None
+) -> None:
+    connection.execute("UPDATE article SET body = %s WHERE id = 1", [text])
+    worker = HandWorker(database, index)
+    with connect(database) as other, other.transaction():
+        other.execute("UPDATE article SET tenant_id = 2 WHERE id = 1")
+        worker.work()
+        with RegisteredSearch(database, "article_search") as opened:
+            for word, found in (("one", []), ("three", [1] if text else [])):
+                assert [key for key, _ in opened.search(word, mode="lexical").hits] == found
+    worker.close()
+    drain(database)
+
+    assert chunks(connection) == ([(text, True)] if text else [])
+    assert verify_all(database).ok
+
+
+def test_what_was_held_and_is_refused_then_has_no_vector_of_an_earlier_text(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex
+) -> None:
+    connection.execute("UPDATE article SET body = 'poison' WHERE id = 1")
+    worker = HandWorker(database, index)
+    with connect(database) as other, other.transaction():
+        other.execute("UPDATE article SET tenant_id = 2 WHERE id = 1")
+        worker.work()
+    connection.execute("UPDATE embedsql.failure SET next_attempt_at = now()")
+    worker.embedder.poison = "poison"
+
+    worker.work()
+    worker.close()
+
+    assert chunks(connection) == [("poison", False)]
 
 
 def test_an_application_does_not_wait_for_a_worker_that_waits(
