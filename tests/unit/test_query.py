@@ -19,8 +19,8 @@ def test_a_limit_within_bounds_is_taken(limit: int) -> None:
     assert Query(text="a", mode="lexical", limit=limit).limit == limit
 
 
-@pytest.mark.parametrize("limit", [0, -1, 1001, 10**9])
-def test_a_limit_out_of_bounds_is_refused(limit: int) -> None:
+@pytest.mark.parametrize("limit", [0, -1, 1001, 10**9, 2.5, "5", None])
+def test_a_limit_out_of_bounds_is_refused(limit: Any) -> None:
     with pytest.raises(QueryError, match="1 to 1000"):
         Query(text="a", mode="lexical", limit=limit)
 
