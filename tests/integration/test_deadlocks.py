@@ -25,6 +25,7 @@ from embedsql.registry import RegisteredIndex, find_generations
 from embedsql.requeue import requeue_rows
 from embedsql.search.target import registered_target
 from embedsql.tune.probes import stored_probes
+from embedsql.vector_index import ensure_vector_indexes
 from embedsql.verify import verify_index
 from tests.everyday import cases
 from tests.factories import add_index, create_article_table, drain, verify_all
@@ -165,3 +166,28 @@ def test_a_truncate_of_an_old_snapshot_takes_all(
         connection.execute("TRUNCATE article")
 
     assert connection.execute("SELECT FROM embedsql.article_search_chunk_1").rowcount == 0
+
+
+def test_a_truncate_of_an_old_snapshot_does_not_deadlock_with_an_index_that_is_built(
+    connection: psycopg.Connection, database: str, second: psycopg.Connection
+) -> None:
+    create_article_table(connection)
+    index = add_index(connection)
+    connection.execute("INSERT INTO article (title) VALUES ('old')")
+    drain(database)
+    connection.execute("DROP INDEX embedsql.article_search_chunk_1_ann")
+    connection.execute("SET deadlock_timeout = '20ms'")
+    with connect(database) as third, ThreadPoolExecutor(1) as pool:
+        with connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            connection.execute(
+                "SELECT 1 FROM pg_class LIMIT 1"
+            )  # the build waits for this snapshot
+            built = pool.submit(ensure_vector_indexes, third, index)
+            while not (built.done() or second.execute(BUILDING).fetchall()):
+                time.sleep(0.01)
+            connection.execute("TRUNCATE article")
+        assert isinstance(built.exception(), psycopg.errors.QueryCanceled)
+        ensure_vector_indexes(third, index)
+
+    assert verify_all(database).ok
