@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import psycopg
-from psycopg import sql
 
 from embedsql import ddl, sqlfile
 from embedsql.errors import IndexNotFoundError, ModelChangeError
@@ -69,16 +68,15 @@ def behind(connection: psycopg.Connection, index: RegisteredIndex, serving: Regi
     statement = sqlfile.statement(
         __package__,
         "behind.sql",
+        source=slots.source,
         key_columns=slots.key_columns,
         log=slots.log,
         batch=slots.batch,
         batch_arrays=slots.arrays_of("b"),
         serving_log=other.log,
     )
-    with connection.transaction():
-        # before the logs, as a TRUNCATE does, which takes one generation's after the other's
-        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(slots.source), {})
-        found = connection.execute(statement, {"index_id": index.index_id}).fetchone()
+    # a plan that is kept might take its locks in another order
+    found = connection.execute(statement, {"index_id": index.index_id}, prepare=False).fetchone()
     return 0 if found is None else int(found[0])
 
 
