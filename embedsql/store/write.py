@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 import psycopg
+from psycopg import sql
 
 from embedsql.changelog import BRIEFLY, BY_KEY, Batch, ChangeLog
 from embedsql.database import storable

@@ -1,4 +1,4 @@
-"""A worker's connections: one for each of its threads."""
+"""A worker's connections, one for each of its threads, and what the server says on them."""
 
 from __future__ import annotations
 
@@ -44,6 +44,19 @@ def open_listening(conninfo: str, channel: str = CHANNEL) -> psycopg.Connection:
         connection.close()
         raise
     return connection
+
+
+def said(error: Exception) -> str:
+    """An error's words in one line, with the hint of the database where it has one."""
+    hint = error.diag.message_hint if isinstance(error, psycopg.Error) else None
+    words = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    if isinstance(error, psycopg.errors.InsufficientPrivilege) and hint is None:
+        # told by the function in the server's source, since its messages are translated
+        if error.diag.source_function == "check_enable_rls":
+            hint = "a worker must see every row: ALTER ROLE … BYPASSRLS"
+        else:
+            hint = "the owner mends it: embedsql grant worker ROLE"
+    return " ".join((words or str(error)).split()) + (f" ({hint})" if hint else "")
 
 
 def _refuse_standby(connection: psycopg.Connection) -> None:

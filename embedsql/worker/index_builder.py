@@ -13,7 +13,7 @@ import psycopg
 from embedsql.calibration import calibrate_if_due
 from embedsql.registry import RegisteredIndex
 from embedsql.vector_index import BuildState, ensure_vector_indexes
-from embedsql.worker.lane import said
+from embedsql.worker.connections import said
 
 log = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from embedsql.grants import missing_grants
 from embedsql.ingest import Ingest, PreparedBatch
 from embedsql.registry import RegisteredIndex
 from embedsql.store import Failure, Outcome
+from embedsql.worker.connections import said
 from embedsql.worker.report import WorkerReport
 
 log = logging.getLogger(__name__)
@@ -234,16 +235,3 @@ def refusal(connection: psycopg.Connection, index: RegisteredIndex, error: psyco
 
 def _passes(error: psycopg.Error) -> bool:
     return (error.sqlstate or "")[:2] in PASSING
-
-
-def said(error: Exception) -> str:
-    """An error's words in one line, with the hint of the database where it has one."""
-    hint = error.diag.message_hint if isinstance(error, psycopg.Error) else None
-    words = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    if isinstance(error, psycopg.errors.InsufficientPrivilege) and hint is None:
-        # told by the function in the server's source, since its messages are translated
-        if error.diag.source_function == "check_enable_rls":
-            hint = "a worker must see every row: ALTER ROLE … BYPASSRLS"
-        else:
-            hint = "the owner mends it: embedsql grant worker ROLE"
-    return " ".join((words or str(error)).split()) + (f" ({hint})" if hint else "")

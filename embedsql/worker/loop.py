@@ -24,10 +24,10 @@ from embedsql.changelog import Batch
 from embedsql.errors import ConfigurationError
 from embedsql.registry import RegisteredIndex
 from embedsql.worker.answerer import Answerer
-from embedsql.worker.connections import LOST, open_connection, open_listening
+from embedsql.worker.connections import LOST, open_connection, open_listening, said
 from embedsql.worker.heartbeat import Heartbeat
 from embedsql.worker.index_builder import IndexBuilder
-from embedsql.worker.lane import Lane, Work, refusal, said
+from embedsql.worker.lane import Lane, Work, refusal
 from embedsql.worker.lanes import Lanes
 from embedsql.worker.leases import LeaseKeeper
 from embedsql.worker.options import WorkerOptions
