@@ -107,7 +107,7 @@ def test_a_query_that_is_no_text_is_refused(query: Any, session: Session) -> Non
     [
         ({"limit": 10.5}, "1 to 1000 rows, not 10.5"),
         ({"limit": "10"}, "1 to 1000 rows, not '10'"),
-        ({"tuning": {"ef_search": 10}}, "takes a SearchTuning"),
+        ({"tuning": {"ef_search": 10}}, "must be a SearchTuning"),
         ({"group_by": "tenant_id"}, "give the column itself, Article.tenant_id say"),
         ({"boosts": ["tenant_id"]}, "give the column itself"),
         ({"boosts": Article.tenant_id}, "boosts takes a list"),
