@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -206,13 +207,14 @@ def is_kept(connection: psycopg.Connection, index_id: int) -> bool:
 
 
 def set_problem(connection: psycopg.Connection, index_id: int, problem: str | None) -> None:
-    """Say why an index is left alone, or that it is not; not while a migration holds its row."""
-    connection.execute(
-        "UPDATE embedsql.semantic_index SET problem = %(problem)s WHERE index_id = ("
-        "SELECT index_id FROM embedsql.semantic_index WHERE index_id = %(index)s "
-        "AND problem IS DISTINCT FROM %(problem)s FOR NO KEY UPDATE SKIP LOCKED)",
-        {"problem": problem and storable(connection, problem), "index": index_id},
-    )
+    """Say why an index is left alone, or that it is not; not where a migration holds its row."""
+    with contextlib.suppress(psycopg.errors.LockNotAvailable), connection.transaction():
+        connection.execute("SELECT set_config('lock_timeout', '500ms', true)")
+        connection.execute(
+            "UPDATE embedsql.semantic_index SET problem = %(problem)s "
+            "WHERE index_id = %(index)s AND problem IS DISTINCT FROM %(problem)s",
+            {"problem": problem and storable(connection, problem), "index": index_id},
+        )
 
 
 def _load_kept(connection: psycopg.Connection) -> list[RegisteredIndex | UnreadableIndex]:

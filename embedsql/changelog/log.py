@@ -74,8 +74,7 @@ class ChangeLog:
         """Claim up to ``size`` keys; commits before returning, so that the text is read afterwards.
 
         Reading it in the claiming statement could pair a change's sequence with the text before it.
-        After a claim that found nothing (while a backfill goes on, say), a look without any lock
-        comes first.
+        After one that found nothing (beside a backfill, say), a look without a lock comes first.
         """
         if self._idle and not self._may_find(connection):
             return None
@@ -217,16 +216,14 @@ class ChangeLog:
     def _split_dead(
         self, connection: psycopg.Connection, batch_id: int, crashes: int, size: int
     ) -> None:
-        # A batch that took its worker down is cut into pieces of the square root of its size, a
-        # piece that does so again into single keys: the third crash tells which row it was.
+        # into pieces of the square root of its size, then single keys: the third crash tells whose
         piece = math.ceil(math.sqrt(size)) if crashes == 0 else 1
         connection.execute(self._split, {"batch_id": batch_id, "size": piece})
 
     def _give_back(
         self, connection: psycopg.Connection, batch_id: int, *, backfilled: bool
     ) -> None:
-        # Keys that were claimed from the log are still there: the batch is deleted, and the log,
-        # which may be locked, left alone. Keys that a backfill found have to be logged.
+        # the log, which may be locked, is left alone: only what a backfill found is to be logged
         statement = self._release if backfilled else self._fence
         with connection.transaction():
             connection.execute(_BRIEFLY)

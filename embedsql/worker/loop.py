@@ -88,8 +88,7 @@ class Worker:
         Raises:
             ConnectionFailedError: At the start; later the worker reconnects, a draining one for a
                 minute.
-            SchemaVersionError: The database has no schema that this release works with, or not any
-                more.
+            SchemaVersionError: The database has no schema (any more) that this release works with.
         """
         woken = self._waker.wake
         opened = partial(open_connection, self._conninfo)
@@ -236,8 +235,8 @@ class Worker:
             lane = self._lanes.known(index)
             if lane is None or not lane.change_log.is_empty(connection):
                 return False
-            if (refusal := self._builder.refusal(index)) is not None:
-                self.report.problems[index.label] = refusal
+            if (refused := self._builder.refusal(index)) is not None:
+                self.report.problems[index.label] = refused
             elif not self._builder.is_settled(index, self.report.saved):
                 return False
         return True

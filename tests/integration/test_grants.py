@@ -231,7 +231,7 @@ def test_worker_without_any_one_of_its_privileges_names_the_grant(
             assert "permission denied" in problem
             assert "embedsql grant worker" in problem
             stored = find_index(connection, "article_search").problem
-            assert stored == problem
+            assert stored == problem, grant
             in_full += grant in problem
         connection.execute(grant.encode())
     # what is refused while a batch is worked on is named to the letter

@@ -109,6 +109,19 @@ def test_a_migration_that_holds_an_index_keeps_no_other_index_waiting(
     assert verify_all(database).ok
 
 
+def test_a_problem_is_noted_though_somebody_writes_to_the_row_just_then(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex
+) -> None:
+    waits = "SELECT FROM pg_locks WHERE NOT granted"
+    with ThreadPoolExecutor(1) as pool, connect(database) as other:
+        with other.transaction():
+            other.execute("UPDATE embedsql.semantic_index SET tuning = tuning")
+            noting = pool.submit(registry.set_problem, connection, index.index_id, "no model")
+            until(lambda: noting.done() or other.execute(waits).rowcount == 1)
+        noting.result()
+    assert registry.find_index(connection, "article_search").problem == "no model"
+
+
 def test_leases_are_renewed_while_another_index_is_being_dropped(
     connection: psycopg.Connection, database: str, index: RegisteredIndex
 ) -> None:
