@@ -13,7 +13,7 @@ BEGIN
         -- A build would wait in turn for an old snapshot to go: it is begun again.
         PERFORM pg_cancel_backend(p.pid)
         FROM pg_stat_progress_create_index AS p JOIN pg_stat_activity AS a USING (pid)
-        WHERE p.relid = {chunk_name}::regclass AND a.usename = current_user;
+        WHERE p.datname = current_database() AND p.relid = {chunk_name}::regclass AND a.usename = current_user;
         TRUNCATE {chunk};
     END IF;
     DELETE FROM embedsql.failure AS f USING embedsql.semantic_index AS i
