@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import class_row
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+
+_SERVING = "SELECT name FROM embedsql.semantic_index WHERE state = 'serving' ORDER BY name"
+_STATUS = "SELECT {} FROM embedsql.index_status(%s, %s) WHERE state = 'serving'"
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,27 @@ class IndexStatus:
     bytes: int
     problem: str | None
     generation: int
+
+
+@dataclass(frozen=True)
+class QueueStatus:
+    """What waits for an index. While a backfill goes on, ``pending`` is an estimate.
+
+    Attributes:
+        index: Its name.
+        pending: Rows that wait.
+        leased: Rows in a worker's hands.
+        dead: Dead letters.
+        oldest_pending_seconds: Age of the oldest change that waits.
+        problem: Why workers leave the index alone, or what they wait for.
+    """
+
+    index: str
+    pending: int
+    leased: int
+    dead: int
+    oldest_pending_seconds: float | None
+    problem: str | None
 
 
 @dataclass(frozen=True)
@@ -54,9 +85,31 @@ def model_changes(connection: psycopg.Connection) -> Sequence[ChangeStatus]:
 
 
 def index_status(connection: psycopg.Connection) -> Sequence[IndexStatus]:
-    """What stands in the tables of each index's serving generation now."""
-    cursor = connection.cursor(row_factory=class_row(IndexStatus))
-    return cursor.execute("SELECT * FROM embedsql.status").fetchall()
+    """What stands in the tables of each index's serving generation now; all rows are counted.
+
+    Args:
+        connection: In autocommit mode.
+    """
+    return _of_each(connection, IndexStatus, counting=True)
+
+
+def queue_status(connection: psycopg.Connection) -> Sequence[QueueStatus]:
+    """What waits for each index, without counting its rows.
+
+    Args:
+        connection: In autocommit mode.
+    """
+    return _of_each(connection, QueueStatus, counting=False)
+
+
+def _of_each(connection: psycopg.Connection, kind: type[T], *, counting: bool) -> list[T]:
+    # One index in a statement: else, beside a transaction that truncates several sources in another
+    # order, each would wait for the other, and the server might cancel the application's.
+    names = connection.execute(_SERVING).fetchall()
+    cursor = connection.cursor(row_factory=class_row(kind))
+    columns = sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(kind))
+    statement = sql.SQL(_STATUS).format(columns)
+    return [row for (name,) in names for row in cursor.execute(statement, [name, counting])]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,10 @@ GRANT USAGE ON SCHEMA {source_schema} TO {role};
 
 GRANT SELECT (version) ON embedsql.installation TO {role};
 
-GRANT SELECT (index_id, name, declaration, space, generation, state, chunk_table, backfill_since, backfill_after, problem, average_length, configurations, calibrated_chunks), UPDATE (space, backfill_since, backfill_after, problem, average_length, configurations, similarity_mean, similarity_deviation, agreement, calibrated_chunks) ON embedsql.semantic_index TO {role};
+GRANT SELECT (index_id, name, declaration, space, generation, state, source_schema, source_table, log_table, batch_table, row_table, chunk_table, backfill_since, backfill_after, problem, average_length, configurations, calibrated_chunks), UPDATE (space, backfill_since, backfill_after, problem, average_length, configurations, similarity_mean, similarity_deviation, agreement, calibrated_chunks) ON embedsql.semantic_index TO {role};
+
+-- Metrics; without it the rest of the work goes on.
+GRANT EXECUTE ON FUNCTION embedsql.index_status TO {role};
 
 GRANT EXECUTE ON FUNCTION embedsql.estimated_chunks TO {role};
 

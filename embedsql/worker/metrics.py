@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from embedsql import status
 from embedsql.database import connect
 from embedsql.errors import ConfigurationError, ConnectionFailedError
-from embedsql.status import IndexStatus
+from embedsql.status import QueueStatus
 from embedsql.worker.report import WorkerReport
 
 log = logging.getLogger(__name__)
@@ -27,8 +27,11 @@ _COUNTS: dict[str, tuple[str, Callable[[WorkerReport], float]]] = {
     "embedsql_batches": ("Batches worked off.", lambda report: report.batches),
     "embedsql_batch_seconds": ("Seconds spent on batches.", lambda report: report.batch_seconds),
 }
-_GAUGES: dict[str, tuple[str, Callable[[IndexStatus], float]]] = {
-    "embedsql_pending_rows": ("Rows that wait.", lambda index: index.pending),
+_GAUGES: dict[str, tuple[str, Callable[[QueueStatus], float]]] = {
+    "embedsql_pending_rows": (
+        "Rows that wait; estimated while a backfill goes on.",
+        lambda index: index.pending,
+    ),
     "embedsql_leased_rows": ("Rows in a worker's hands.", lambda index: index.leased),
     "embedsql_dead_rows": ("Dead letters.", lambda index: index.dead),
     "embedsql_oldest_pending_seconds": (
@@ -60,7 +63,7 @@ class WorkerMetrics(Collector):
             yield CounterMetricFamily(name, meaning, value=count(self._report))
         try:
             with connect(self._conninfo, application_name="embedsql metrics") as connection:
-                indexes = status.index_status(connection)
+                indexes = status.queue_status(connection)
         except (ConnectionFailedError, psycopg.Error) as error:
             log.warning("the queue cannot be measured: %s", error)
             return

@@ -10,6 +10,7 @@ import pytest
 
 from embedsql import declare, status
 from embedsql.changelog import Backfill, Batch, ChangeLog
+from embedsql.database import connect
 from embedsql.ddl.triggers import LOGGED_INSERTS
 from embedsql.registry import RegisteredIndex, find_index
 from tests.everyday import cases
@@ -20,6 +21,7 @@ from tests.factories import (
     drain,
     stored_chunks,
     take_log,
+    until,
     verify_all,
 )
 
@@ -160,6 +162,20 @@ def test_status_and_verify_count_what_is_still_to_be_found(
     assert counts() == (ROWS - 4, 4)
     assert verify_all(database).pending == ROWS
     assert status.index_status(connection)[0].oldest_pending_seconds is not None
+
+
+def test_what_waits_is_told_without_reading_the_tables(
+    connection: psycopg.Connection, index: RegisteredIndex, database: str
+) -> None:
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    until(lambda: status.queue_status(connection)[0].pending == ROWS)
+    with connect(database) as other, other.transaction():
+        for table in ("article", f"embedsql.{index.names.row}", f"embedsql.{index.names.chunk}"):
+            other.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
+        connection.execute("SET lock_timeout = '1s'")
+        (found,) = status.queue_status(connection)
+    assert (found.pending, found.leased, found.dead, found.problem) == (ROWS, 0, 0, None)
+    assert found.oldest_pending_seconds is not None
 
 
 ORDERS = {

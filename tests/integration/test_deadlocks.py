@@ -28,7 +28,7 @@ from embedsql.tune.probes import stored_probes
 from embedsql.vector_index import ensure_vector_indexes
 from embedsql.verify import verify_index
 from tests.everyday import cases
-from tests.factories import add_index, create_article_table, drain, verify_all
+from tests.factories import add_index, create_article_table, drain, until, verify_all
 
 
 @pytest.fixture
@@ -191,3 +191,19 @@ def test_a_truncate_of_an_old_snapshot_does_not_deadlock_with_an_index_that_is_b
         ensure_vector_indexes(third, index)
 
     assert verify_all(database).ok
+
+
+def test_a_status_that_waits_for_one_source_keeps_no_other_locked(
+    connection: psycopg.Connection, database: str, second: psycopg.Connection
+) -> None:
+    create_article_table(connection)
+    add_index(connection)
+    connection.execute("CREATE TABLE note (id int PRIMARY KEY, body text)")
+    add_index(connection, "note", text=("body",))
+    with ThreadPoolExecutor(1) as pool, connection.transaction():
+        connection.execute("TRUNCATE note")
+        counting = pool.submit(status.index_status, second)
+        until(lambda: connection.execute(WAITING).rowcount == 1)
+        connection.execute("SET LOCAL lock_timeout = '500ms'")
+        connection.execute("TRUNCATE article")  # else each waits for the other
+    assert [one.index for one in counting.result()] == ["article_search", "note_search"]

@@ -23,6 +23,7 @@ from embedsql.errors import ConfigurationError, ExtensionError, TextRejectedErro
 from embedsql.grants import Purpose, grant_statements, missing_grants
 from embedsql.mailbox import AWAIT, POST
 from embedsql.registry import RegisteredIndex, find_index
+from embedsql.status import queue_status
 from tests.factories import (
     RecordingEmbedder,
     add_index,
@@ -73,6 +74,10 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> RecordingEmbedder:
     embedder = RecordingEmbedder(poison="poison", error=TextRejectedError("poison"))
     monkeypatch.setattr("embedsql.worker.lanes.load_embedder", lambda model, options: embedder)
     return embedder
+
+
+# what a worker reads for its metrics alone
+METRICS = r"index_status|\(\"?(source_schema|source_table|log_table|batch_table|row_table)\"?\)"
 
 
 def as_role(database: str, role: str) -> str:
@@ -198,6 +203,16 @@ def work_left(connection: psycopg.Connection, round_: int) -> None:
 
 
 @pytest.mark.exhaustive
+def test_worker_measures_the_queue(
+    connection: psycopg.Connection, database: str, index: RegisteredIndex, role: str
+) -> None:
+    connection.execute("REVOKE EXECUTE ON FUNCTION embedsql.index_status FROM PUBLIC")
+    let(connection, index, role, "worker")
+    with connect(as_role(database, role)) as working:
+        (found,) = queue_status(working)
+    assert found.index == "article_search"
+
+
 def test_worker_without_any_one_of_its_privileges_names_the_grant(
     connection: psycopg.Connection,
     database: str,
@@ -221,8 +236,8 @@ def test_worker_without_any_one_of_its_privileges_names_the_grant(
         ):  # the registry itself: nowhere to leave the message
             assert re.search("installation|semantic_index|bulk_insert|SCHEMA", grant), grant
         else:
-            # nobody sees the worker, or it answers no queries; its work goes on
-            if '"worker"' in grant or '"query_' in grant:
+            # nobody sees the worker, it answers no queries, or gives no metrics; its work goes on
+            if re.search(f'"worker"|"query_|{METRICS}', grant):
                 assert report.problems == {}
                 connection.execute(grant.encode())
                 continue
