@@ -87,12 +87,13 @@ def zipf(connection: psycopg.Connection, database: str) -> list[str]:
     return bodies
 
 
-# how many chunks there are is reckoned from the first pages where the planner does not know
+# how many chunks there are is reckoned from the first pages where the planner does not know, and
+# of two writers that wait for one another each adds pages to the table that are empty at first
 @pytest.mark.parametrize(
     ("analyzed", "near"),
     [
         pytest.param(True, 1e-4, id="analyzed"),
-        pytest.param(False, 0.02, id="never analyzed", marks=pytest.mark.exhaustive),
+        pytest.param(False, 0.05, id="never analyzed", marks=pytest.mark.exhaustive),
     ],
 )
 def test_the_best_rows_are_those_of_bm25_by_the_book(
